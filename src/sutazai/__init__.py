@@ -1,0 +1,1 @@
+"""SutazAI: a self-hosted AI task-automation server."""

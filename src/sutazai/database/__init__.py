@@ -1,0 +1,40 @@
+"""One unit of work over SQLite and PostgreSQL."""
+
+import asyncio
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from sutazai.database.lock import DirectoryLock
+from sutazai.database.unit import Database, StepFailed, Unit, metadata, signal, step
+
+__all__ = [
+    "SQLITE_FILE",
+    "Connection",
+    "Database",
+    "DirectoryLock",
+    "StepFailed",
+    "Unit",
+    "metadata",
+    "open_database",
+    "signal",
+    "step",
+]
+
+SQLITE_FILE = "sutazai.db"
+
+
+async def open_database(*, url: str | None, data_dir: Path) -> Database:
+    """The PostgreSQL at the URL, or without one SQLite in the data directory; migrated."""
+    if url is None:
+        from sutazai.database.schema import migrate_sqlite
+        from sutazai.database.sqlite import SqliteDatabase
+
+        path = data_dir / SQLITE_FILE
+        await asyncio.to_thread(migrate_sqlite, path)
+        return SqliteDatabase(path)
+    from sutazai.database.postgresql import PostgresqlDatabase
+    from sutazai.database.schema import migrate_postgresql
+
+    await migrate_postgresql(url)
+    return PostgresqlDatabase(url)

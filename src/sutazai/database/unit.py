@@ -1,0 +1,183 @@
+"""The unit of work: a plain function over a connection, run as one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import structlog
+from sqlalchemy import Connection, MetaData
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+
+from sutazai.errors import ErrorCode, SutazaiError
+
+if TYPE_CHECKING:
+    import asyncio
+
+_logger = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Unit = Callable[[Connection], T]
+"""Reads and writes through the connection and returns a value; pure but for its SQL, because it
+may be run again. It neither commits nor rolls back: raising undoes it."""
+
+Listener = Callable[[str], None]
+"""Called on the event loop with a signal's payload, after the commit that carried it.
+
+An empty payload also comes when signals may have been lost: whatever they would have said may be.
+"""
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+"""Every store's tables; the migrations are tested against it."""
+
+_SIGNALS = "sutazai_signals"
+
+
+class Database(Protocol):
+    """One database behind one interface, whichever it is.
+
+    Every method raises SutazaiError with DATABASE_ERROR when the database fails. What a unit itself
+    raises comes through unchanged, with the unit undone; so does the IntegrityError of a constraint
+    that it broke.
+    """
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        ...
+
+    async def run(self, unit: Unit[T]) -> T:
+        """Run the unit as one transaction; when this returns, it is on the disk."""
+        ...
+
+    async def read(self, unit: Unit[T]) -> T:
+        """Run a unit that only reads, on one snapshot, without waiting for writers."""
+        ...
+
+    def listen(self, channel: str, listener: Listener) -> None:
+        """Call the listener for every committed signal on the channel, from any process.
+
+        Signals are hints: keep a slow poll under them. After a break in the connection that brings
+        those of other processes, every listener is called once with an empty payload.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun, then let go of every connection."""
+        ...
+
+
+def signal(connection: Connection, channel: str, payload: str = "") -> None:
+    """Tell the channel's listeners once this unit has committed; nothing if it is undone."""
+    connection.info.setdefault(_SIGNALS, {})[(channel, payload)] = None
+
+
+def take_signals(connection: Connection) -> list[tuple[str, str]]:
+    """The signals of the unit just run, in order, each once; clears them."""
+    return list(connection.info.pop(_SIGNALS, ()))
+
+
+_FULL = "it is full"
+_SILENT = "it did not answer as it should"
+_UNCHANGED = "Nothing was changed; try again"
+_UNKNOWN = "Whether the change was made is not known; look before you try again"
+
+# Classes of SQLSTATE: bad data, broken constraint, wrong or forbidden statement.
+_FAULTS_OF_THE_UNIT = ("22", "23", "42")
+
+
+def is_fault_of_unit(error: BaseException) -> bool:
+    """Whether a unit asked for what cannot be, while the database works."""
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return False
+    if isinstance(error, IntegrityError | DataError | ProgrammingError):
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    return isinstance(state, str) and state.startswith(_FAULTS_OF_THE_UNIT)
+
+
+class StepFailed(Exception):
+    """A step of a unit raised and was undone; the cause tells what."""
+
+
+def step(connection: Connection, work: Callable[[], T]) -> T:
+    """Do part of a unit so that its failure leaves the rest standing: StepFailed, then go on.
+
+    When it is the database that fails, the unit is lost as ever.
+    """
+    try:
+        with connection.begin_nested():
+            return work()
+    except DBAPIError as error:
+        if not is_fault_of_unit(error):
+            raise
+        raise StepFailed from error
+    except Exception as error:
+        raise StepFailed from error
+
+
+def database_error(cause: BaseException, *, committing: bool = False) -> SutazaiError:
+    """What the caller sees of a failing database: that it failed, not its internals.
+
+    `committing`: it failed when the commit was already on its way, so its fate is open.
+    """
+    original = cause.orig if isinstance(cause, DBAPIError) else cause
+    full = "full" in str(original) or getattr(original, "sqlstate", None) == "53100"
+    error = SutazaiError(
+        ErrorCode.DATABASE_ERROR,
+        f"The database could not do this: {_FULL if full else _SILENT}. "
+        f"{_UNKNOWN if committing else _UNCHANGED}, and see the server's log if it lasts.",
+        retry_after=1,
+    )
+    error.__cause__ = cause
+    return error
+
+
+class Listeners:
+    """The listeners of one process, by channel."""
+
+    def __init__(self) -> None:
+        self._by_channel: dict[str, list[Listener]] = {}
+
+    def add(self, channel: str, listener: Listener) -> None:
+        """Register for the life of the database."""
+        self._by_channel.setdefault(channel, []).append(listener)
+
+    def tell(self, signals: Iterable[tuple[str, str]]) -> None:
+        """Deliver; runs on the event loop."""
+        for channel, payload in signals:
+            for listener in self._by_channel.get(channel, ()):
+                try:
+                    listener(payload)
+                except Exception:  # the commit stands, and the others are to hear of it
+                    _logger.exception("database.listener_failed", channel=channel)
+
+    def tell_all(self) -> None:
+        """Tell everybody that signals may have been lost."""
+        self.tell([(channel, "") for channel in self._by_channel])
+
+
+def settle(future: asyncio.Future[T], result: T | None, error: BaseException | None) -> None:
+    """Resolve a future whose owner may have stopped waiting."""
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)  # type: ignore[arg-type]  # T may be None itself
+
+
+def raisable(error: BaseException) -> BaseException:
+    """An error that a future can hold: StopIteration, alone of all, it refuses."""
+    if not isinstance(error, StopIteration):
+        return error
+    stopped = RuntimeError("the unit raised StopIteration")
+    stopped.__cause__ = error
+    return stopped

@@ -1,0 +1,150 @@
+"""Every setting: an environment variable `SUTAZAI_*`, a line of `.env`, or a flag."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from sutazai.errors import Detail, ErrorCode, SutazaiError
+
+_PREFIX = "SUTAZAI_"
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class Settings(BaseSettings):
+    """What is in force; each field's description is what `sutazai config` prints."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(10010, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    data_dir: Path = Field(Path(".sutazai"), description="where the state lives")
+    workspace: Path = Field(Path(), description="the directory whose code agents may read")
+    agents: bool = Field(True, description="run the built-in agents in this process")
+    database_url: SecretStr | None = Field(
+        None, description="postgresql://…; without it SQLite in the data directory"
+    )
+    jwt_secret: SecretStr | None = Field(
+        None, description="signs tokens, 32 bytes or more; generated into the data directory"
+    )
+    admin_password: SecretStr | None = Field(
+        None, description="the first admin's password; generated and shown once"
+    )
+    log_level: str = Field("WARNING", description="DEBUG, INFO, WARNING or ERROR")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins, comma-separated, whose pages may call the API"
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="addresses, comma-separated, whose X-Forwarded-For is believed"
+    )
+    events_keep_days: float = Field(30, gt=0, description="how long events are kept")
+    tasks_keep_days: float | None = Field(
+        None, gt=0, description="how long ended tasks are kept; for ever unless set"
+    )
+    analysis_processes: int = Field(
+        default_factory=lambda: max(1, min(4, os.cpu_count() or 1)),
+        ge=1,
+        le=64,
+        description="worker processes for analysis, started when first needed",
+    )
+    lease_seconds: float = Field(
+        10, ge=1, le=3600, description="how soon a silent worker's task runs elsewhere"
+    )
+    drain_seconds: float = Field(
+        10, ge=0, le=3600, description="how long running tasks may finish at shutdown"
+    )
+
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            ipaddress.ip_network(address)
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_level(cls, value: str) -> str:
+        if value.upper() not in _LOG_LEVELS:
+            raise ValueError("must be one of " + ", ".join(_LOG_LEVELS))
+        return value.upper()
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < 32:
+            raise ValueError("must be 32 bytes or longer; leave it out to have one generated")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            scheme = value.get_secret_value().split("://", 1)[0]
+            if scheme not in ("postgresql", "postgres", "postgresql+asyncpg"):
+                raise ValueError("must begin with postgresql://; SQLite needs no URL")
+        return value
+
+
+class InForce(NamedTuple):
+    """One setting as `sutazai config` shows it; a secret's value is masked."""
+
+    name: str
+    value: str
+    source: str
+    description: str
+
+
+def load(**flags: Any) -> Settings:
+    """The settings, flags over environment over `.env` over defaults.
+
+    VALIDATION_ERROR with a detail a wrong value; the detail's field is the variable's name.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        details = []
+        for problem in error.errors(include_url=False, include_input=False):
+            name = str(problem["loc"][0]) if problem["loc"] else "settings"
+            message = problem["msg"].removeprefix("Value error, ")
+            details.append(Detail(_PREFIX + name.upper(), message))
+        summary = "; ".join(f"{field}: {message}" for field, message in details)
+        raise SutazaiError(
+            ErrorCode.VALIDATION_ERROR, f"A setting is wrong. {summary}", details=details
+        ) from None
+
+
+def in_force(settings: Settings, **flags: Any) -> list[InForce]:
+    """Every setting with where its value came from."""
+    in_file = {key.upper() for key in dotenv_values(".env")}
+    in_environment = {key.upper() for key in os.environ}
+    rows = []
+    for name, field in Settings.model_fields.items():
+        variable = _PREFIX + name.upper()
+        if flags.get(name) is not None:
+            source = "flag"
+        elif variable in in_environment:
+            source = "environment"
+        elif variable in in_file:
+            source = ".env"
+        else:
+            source = "default"
+        value = getattr(settings, name)
+        if isinstance(value, tuple):
+            value = ",".join(value)
+        shown = "" if value is None else str(value)
+        rows.append(InForce(variable, shown, source, field.description or ""))
+    return rows

@@ -1,0 +1,82 @@
+"""Databases for the tests: ask for `database` and the test runs on SQLite and on PostgreSQL."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from sutazai.database import Database, open_database
+from sutazai.database.schema import migrate_postgresql, migrate_sqlite
+from tests.postgres import PostgresServer
+
+_SQLITE_FILE = "sutazai.db"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """What async tests and fixtures run on."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """This process's PostgreSQL server, or the one that SUTAZAI_TEST_POSTGRES_URL names."""
+    with PostgresServer(os.environ.get("SUTAZAI_TEST_POSTGRES_URL") or None) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """A database with the current schema, migrated once and copied for each test."""
+    name = postgres.create()
+    asyncio.run(migrate_postgresql(postgres.url(name)))
+    return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with the current schema, migrated once and copied for each test."""
+    path = tmp_path_factory.mktemp("template") / _SQLITE_FILE
+    migrate_sqlite(path)
+    return path
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database with the current schema and no rows, of this test alone."""
+    name = postgres.create(template=postgres_template)
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """An empty data directory."""
+    path = tmp_path / "data"
+    path.mkdir(mode=0o700)
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, data_dir: Path) -> str | None:
+    """What the setting of that name would be: None for SQLite in `data_dir`, else a URL.
+
+    Either database has the current schema and no rows.
+    """
+    if request.param == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        shutil.copyfile(template, data_dir / _SQLITE_FILE)
+        return None
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+async def database(database_url: str | None, data_dir: Path) -> AsyncIterator[Database]:
+    """An open database, empty but for the schema."""
+    opened = await open_database(url=database_url, data_dir=data_dir)
+    yield opened
+    await opened.close()

@@ -1,0 +1,76 @@
+"""The migrations make what the stores describe."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine
+
+import sutazai.database
+from sutazai.database import metadata
+from sutazai.database.postgresql import PostgresqlDatabase
+from sutazai.database.schema import HEAD, migrate_sqlite
+
+_STORES = (
+    "agents.store",
+    "engine.store",
+    "events.log",
+    "identity.store",
+    "limits.store",
+    "tasks.store",
+    "tasks.cache_store",
+)
+# SQLite cannot describe an index over an expression, so it is never compared there.
+_NOT_REFLECTED = "ix_jobs_ready"
+
+
+def _differences(connection: Connection) -> list[object]:
+    for name in _STORES:
+        importlib.import_module(f"sutazai.{name}")
+    assert len(metadata.tables) > 10
+    context = MigrationContext.configure(connection)
+    return [
+        change
+        for change in compare_metadata(context, metadata)
+        if _NOT_REFLECTED not in str(change)
+    ]
+
+
+async def test_a_new_postgresql_has_the_schema_the_stores_describe(postgres_url: str) -> None:
+    database = PostgresqlDatabase(postgres_url)
+    try:
+        assert not await database.run(_differences)
+    finally:
+        await database.close()
+
+
+def test_a_new_file_has_the_schema_the_stores_describe(tmp_path: Path) -> None:
+    migrate_sqlite(tmp_path / "new.db")
+    engine = create_engine(f"sqlite:///{tmp_path / 'new.db'}")
+    with engine.connect() as connection:
+        assert not _differences(connection)
+        indexes = connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all()
+        assert _NOT_REFLECTED in indexes
+    engine.dispose()
+
+
+def test_the_newest_revision_is_the_one_the_code_expects() -> None:
+    config = Config()
+    folder = Path(sutazai.database.__file__).parent / "migrations"
+    config.set_main_option("script_location", str(folder))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_alembic_is_not_imported_when_the_schema_is_current(tmp_path: Path) -> None:
+    path = tmp_path / "current.db"
+    migrate_sqlite(path)
+    code = (
+        "import sys, pathlib; from sutazai.database.schema import migrate_sqlite; "
+        f"migrate_sqlite(pathlib.Path({str(path)!r})); sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
