@@ -1,0 +1,1 @@
+"""The event log: every change of state, in order, for whoever wants to know."""

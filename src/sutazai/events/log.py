@@ -1,0 +1,168 @@
+"""The one event log: appended to in the transaction of the change, read from a cursor."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    Row,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+)
+
+from sutazai.database import Connection, metadata, signal
+from sutazai.events.model import Event, NewEvent
+
+EVENTS = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("event_type", String(64), nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("request_id", String(128)),
+    Column("resource", String(32), nullable=False),
+    Column("owner", String(64)),
+    Column("data", Text, nullable=False),
+    Index("ix_events_timestamp", "timestamp"),
+    sqlite_autoincrement=True,
+)
+
+CHANNEL = "events"
+_INSERT = {
+    "sqlite": insert(EVENTS),
+    # The reader relies on every writer having its transaction id before it takes an event id. By
+    # itself PostgreSQL gives one at the first write, which for an event alone would be too late.
+    "postgresql": insert(EVENTS).values(
+        id=literal_column(
+            "CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('events_id_seq') END"
+        )
+    ),
+}
+_encode = msgspec.json.Encoder().encode
+
+
+def append(connection: Connection, events: Sequence[NewEvent], *, now: int) -> None:
+    """Write events, in order, in the transaction of the change they tell of."""
+    if not events:
+        return
+    rows = [
+        {
+            "event_type": event.event_type,
+            "timestamp": now,
+            "actor": event.origin.actor,
+            "request_id": event.origin.request_id,
+            "resource": event.resource,
+            "owner": event.owner,
+            "data": _encode(event.data).decode(),
+        }
+        for event in events
+    ]
+    connection.execute(_INSERT[connection.dialect.name], rows)
+    signal(connection, CHANNEL)
+
+
+class Page(NamedTuple):
+    """Events in id order, and how much of the log other transactions may still fill in.
+
+    `xmin` and `xmax` are those of the snapshot the rows were read in; zero on SQLite, which has one
+    writer and so no gaps that fill later.
+    """
+
+    events: list[Event]
+    xmin: int
+    xmax: int
+
+
+def _event(row: Row[*tuple[Any, ...]]) -> Event:
+    return Event(*row[:8])  # the columns are in the order of the fields
+
+
+_COLUMNS = (
+    EVENTS.c.id,
+    EVENTS.c.event_type,
+    EVENTS.c.timestamp,
+    EVENTS.c.actor,
+    EVENTS.c.request_id,
+    EVENTS.c.resource,
+    EVENTS.c.owner,
+    EVENTS.c.data,
+)
+_SNAPSHOT: tuple[ColumnElement[int], ColumnElement[int]] = (
+    literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint").label("xmin"),
+    literal_column("pg_snapshot_xmax(pg_current_snapshot())::text::bigint").label("xmax"),
+)
+
+
+def read_unsettled(connection: Connection, *, after: int, limit: int) -> Page:
+    """Events after a cursor with the snapshot that saw them, for the settling reader alone."""
+    query = select(*_COLUMNS).where(EVENTS.c.id > after).order_by(EVENTS.c.id).limit(limit)
+    if connection.dialect.name == "sqlite":
+        return Page([_event(row) for row in connection.execute(query)], 0, 0)
+    rows = connection.execute(query.add_columns(*_SNAPSHOT)).all()
+    if not rows:
+        return Page([], 0, 0)
+    return Page([_event(row) for row in rows], rows[0].xmin, rows[0].xmax)
+
+
+def oldest_id(connection: Connection) -> int | None:
+    """The lowest id that has not been purged; None when the log is empty."""
+    oldest: int | None = connection.execute(select(func.min(EVENTS.c.id))).scalar()
+    return oldest
+
+
+def read_settled(
+    connection: Connection,
+    *,
+    after: int,
+    up_to: int,
+    limit: int,
+    resources: frozenset[str] | None,
+    owner: str | None,
+) -> list[Event]:
+    """Events in (after, up_to] that a reader of these resources, or the owner, may see.
+
+    `resources=None` stands for all of them.
+    """
+    query = select(*_COLUMNS).where(EVENTS.c.id > after, EVENTS.c.id <= up_to)
+    if resources is not None:
+        query = query.where(EVENTS.c.resource.in_(sorted(resources)) | (EVENTS.c.owner == owner))
+    rows = connection.execute(query.order_by(EVENTS.c.id).limit(limit))
+    return [_event(row) for row in rows]
+
+
+def newest_id(connection: Connection) -> tuple[int, int, int]:
+    """The newest visible id with the snapshot's xmin and xmax (zero on SQLite)."""
+    newest = func.coalesce(func.max(EVENTS.c.id), 0)
+    if connection.dialect.name == "sqlite":
+        return connection.execute(select(newest)).scalar_one(), 0, 0
+    row = connection.execute(select(newest, *_SNAPSHOT)).one()
+    return row[0], row[1], row[2]
+
+
+def snapshot_xmin(connection: Connection) -> int:
+    """The oldest transaction still running; PostgreSQL only."""
+    oldest: int = connection.execute(select(_SNAPSHOT[0])).scalar_one()
+    return oldest
+
+
+def purge(connection: Connection, *, before: int, limit: int = 5_000) -> int:
+    """Delete up to `limit` events older than a moment; how many went."""
+    old = (
+        select(EVENTS.c.id)
+        .where(EVENTS.c.timestamp < before)
+        .order_by(EVENTS.c.timestamp)
+        .limit(limit)
+    )
+    return connection.execute(delete(EVENTS).where(EVENTS.c.id.in_(old))).rowcount
