@@ -1,0 +1,1 @@
+"""Durable jobs, product-free: at least once, fenced, in the same database as everything else."""

@@ -1,0 +1,109 @@
+"""From an outcome to what becomes of the job, in one place for worker and rescuer."""
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar, assert_never
+
+import structlog
+
+from sutazai.clock import SECOND
+from sutazai.database import Connection, StepFailed, step
+from sutazai.engine import store
+from sutazai.engine.job import (
+    Ending,
+    Failed,
+    Handler,
+    Job,
+    Lost,
+    Outcome,
+    Released,
+    Succeeded,
+    retry_delay,
+)
+from sutazai.errors import ErrorCode
+
+_logger = structlog.get_logger(__name__)
+
+# When an attempt whose end cannot be recorded at all is looked at again.
+_POSTPONED = 60 * SECOND
+_UNRECORDED = Failed(
+    ErrorCode.INTERNAL_ERROR, "The result could not be recorded; the server's log has the reason."
+)
+
+T = TypeVar("T")
+Handlers = Mapping[str, Handler]
+
+
+def decide(job: Job, outcome: Outcome, *, now: int) -> Ending:
+    """Whether the job is over, and if not when it runs again."""
+    match outcome:
+        case Succeeded():
+            return Ending(job, outcome, final=True, run_at=None)
+        case Failed(retryable=retryable):
+            if retryable and job.attempt < job.max_attempts:
+                delay = retry_delay(job.attempt, random.random())  # noqa: S311  # jitter, no secret
+                return Ending(job, outcome, final=False, run_at=now + delay)
+            return Ending(job, outcome, final=True, run_at=None)
+        case Lost():
+            return Ending(job, outcome, final=job.attempt >= job.max_attempts, run_at=None)
+        case Released():
+            return Ending(job, outcome, final=False, run_at=None)
+        case _:
+            assert_never(outcome)
+
+
+def apply(
+    connection: Connection, endings: Sequence[Ending], handlers: Handlers, *, now: int
+) -> int:
+    """End the attempts still held, tell their handlers, drop the rest; how many counted."""
+    if not endings:
+        return 0
+    done = store.finish(
+        connection, [store.Held(end.job.id, end.job.token) for end in endings if end.final]
+    )
+    done |= store.put_back(
+        connection,
+        [
+            store.Again(end.job.id, end.job.token, end.run_at, _attempts_used(end))
+            for end in endings
+            if not end.final
+        ],
+    )
+    accepted = [end for end in endings if end.job.id in done]
+    for kind, group in by_kind(accepted, lambda end: end.job.kind):
+        handlers[kind].ended(connection, group, now)
+    return len(accepted)
+
+
+def apply_apart(
+    connection: Connection, endings: Iterable[Ending], handlers: Handlers, *, now: int
+) -> None:
+    """As `apply`, but an end that its handler cannot record does not take the others with it.
+
+    It becomes a failure; where not even that can be recorded, it is left for later.
+    """
+    for end in endings:
+        for candidate in (end, decide(end.job, _UNRECORDED, now=now)):
+            try:
+                step(connection, partial(apply, connection, [candidate], handlers, now=now))
+            except StepFailed:
+                _logger.exception("engine.end_unrecorded", job=end.job.key, kind=end.job.kind)
+            else:
+                break
+        else:
+            held = store.Held(end.job.id, end.job.token)
+            store.postpone(connection, held, lease_expires_at=now + _POSTPONED)
+
+
+def _attempts_used(ending: Ending) -> int:
+    released = isinstance(ending.outcome, Released)
+    return ending.job.attempt - 1 if released else ending.job.attempt
+
+
+def by_kind(items: Iterable[T], kind_of: Callable[[T], str]) -> list[tuple[str, list[T]]]:
+    """The items of each kind together, in the order they came."""
+    groups: dict[str, list[T]] = {}
+    for item in items:
+        groups.setdefault(kind_of(item), []).append(item)
+    return list(groups.items())

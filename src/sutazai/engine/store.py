@@ -1,0 +1,348 @@
+"""The jobs table: live work only, so that claiming costs the same however much is finished."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    Row,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    tuple_,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.selectable import Select
+
+from sutazai.database import Connection, metadata, signal
+from sutazai.engine.job import Job, NewJob
+
+JOBS = Table(
+    "jobs",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("key", String(128), nullable=False, unique=True),
+    Column("kind", String(32), nullable=False),
+    Column("queue", String(160), nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    # ready | scheduled | held | running
+    Column("state", String(16), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("timeout", BigInteger),
+    Column("run_at", BigInteger),
+    Column("token", Integer, nullable=False),
+    Column("worker", String(64)),
+    Column("consumer", String(128)),
+    Column("lease_expires_at", BigInteger),
+    Index(
+        "ix_jobs_ready",
+        "queue",
+        text("priority DESC"),
+        "id",
+        postgresql_where=text("state = 'ready'"),
+        sqlite_where=text("state = 'ready'"),
+    ),
+    Index(
+        "ix_jobs_scheduled",
+        "run_at",
+        postgresql_where=text("state = 'scheduled'"),
+        sqlite_where=text("state = 'scheduled'"),
+    ),
+    Index(
+        "ix_jobs_running",
+        "lease_expires_at",
+        postgresql_where=text("state = 'running'"),
+        sqlite_where=text("state = 'running'"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+READY = "jobs.ready"
+"""Signal; the payload is the queue that has work, or empty when that may be any."""
+SCHEDULED = "jobs.scheduled"
+"""Signal: a job was given a time to run at."""
+CANCELLED = "jobs.cancelled"
+"""Signal; the payload is the key of a job taken from its worker, or empty when it may be any."""
+
+_FIELDS = (
+    JOBS.c.id,
+    JOBS.c.key,
+    JOBS.c.kind,
+    JOBS.c.queue,
+    JOBS.c.priority,
+    JOBS.c.payload,
+    JOBS.c.attempt,
+    JOBS.c.max_attempts,
+    JOBS.c.timeout,
+    JOBS.c.token,
+    JOBS.c.worker,
+    JOBS.c.consumer,
+)
+# Literals, not parameters: partial indexes are only used for a condition known when planning.
+_IS_READY = JOBS.c.state == literal_column("'ready'")
+_IS_SCHEDULED = JOBS.c.state == literal_column("'scheduled'")
+_IS_RUNNING = JOBS.c.state == literal_column("'running'")
+
+_INSERT = insert(JOBS)
+
+
+class Want(NamedTuple):
+    """What one consumer could take now."""
+
+    consumer: str
+    queues: tuple[str, ...]
+    limit: int
+
+
+class Held(NamedTuple):
+    """An attempt that somebody claims to hold: a job's id and the token of its claim."""
+
+    id: int
+    token: int
+
+
+class Again(NamedTuple):
+    """An attempt to be followed by another, at a time or (None) at once."""
+
+    id: int
+    token: int
+    run_at: int | None
+    attempt: int
+
+
+def _job(row: Row[*tuple[Any, ...]]) -> Job:
+    return Job(*row)  # the columns are in the order of the fields
+
+
+def enqueue_unless_there(connection: Connection, job: NewJob) -> None:
+    """Add a job unless a live one has its key; several processes may try at once."""
+    module = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = module.insert(JOBS).on_conflict_do_nothing(index_elements=["key"])
+    connection.execute(statement, _row(job))
+    signal(connection, SCHEDULED)
+
+
+def _row(job: NewJob) -> dict[str, object]:
+    return {
+        "key": job.key,
+        "kind": job.kind,
+        "queue": job.queue,
+        "priority": job.priority,
+        "state": "held" if job.held else "ready" if job.run_at is None else "scheduled",
+        "payload": job.payload,
+        "attempt": 0,
+        "max_attempts": job.max_attempts,
+        "timeout": job.timeout,
+        "run_at": job.run_at,
+        "token": 0,
+    }
+
+
+def enqueue(connection: Connection, jobs: Sequence[NewJob]) -> None:
+    """Add jobs in the caller's transaction; IntegrityError where a live job has the same key."""
+    rows = [_row(job) for job in jobs]
+    for row in rows:
+        if row["state"] == "ready":
+            signal(connection, READY, str(row["queue"]))
+        elif row["state"] == "scheduled":
+            signal(connection, SCHEDULED)
+    if len(rows) == 1:
+        connection.execute(_INSERT, rows[0])
+    elif rows:
+        connection.execute(_INSERT, rows)
+
+
+def _pick(queues: tuple[str, ...], limit: int) -> Select[tuple[int]]:
+    """The ids to take: highest priority first, then oldest, over all the queues together."""
+    arms = [
+        select(JOBS.c.id, JOBS.c.priority)
+        .where(JOBS.c.queue == queue, _IS_READY)
+        .order_by(JOBS.c.priority.desc(), JOBS.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .subquery(f"q{number}")
+        for number, queue in enumerate(queues)
+    ]
+    if len(arms) == 1:
+        return select(arms[0].c.id)
+    together = union_all(*(select(arm.c.id, arm.c.priority) for arm in arms)).subquery("together")
+    return select(together.c.id).order_by(together.c.priority.desc(), together.c.id).limit(limit)
+
+
+def claim(
+    connection: Connection, wants: Sequence[Want], *, worker: str, lease_expires_at: int
+) -> list[Job]:
+    """Take what is ready for each want, best first, and begin an attempt on it."""
+    taken: list[Job] = []
+    for want in wants:
+        picked = _pick(want.queues, want.limit).cte("picked").prefix_with("MATERIALIZED")
+        rows = connection.execute(
+            update(JOBS)
+            .where(JOBS.c.id.in_(select(picked.c.id)))
+            .values(
+                state="running",
+                worker=worker,
+                consumer=want.consumer,
+                attempt=JOBS.c.attempt + 1,
+                token=JOBS.c.token + 1,
+                lease_expires_at=lease_expires_at,
+            )
+            .returning(*_FIELDS)
+        )
+        # RETURNING has no order of its own.
+        taken += sorted(map(_job, rows), key=lambda job: (-job.priority, job.id))
+    return taken
+
+
+def _held(held: Sequence[Held]) -> ColumnElement[bool]:
+    return tuple_(JOBS.c.id, JOBS.c.token).in_(held)
+
+
+def finish(connection: Connection, held: Sequence[Held]) -> set[int]:
+    """Delete the jobs whose attempt is still the one named; the ids that were."""
+    if not held:
+        return set()
+    # By id as well: alone, SQLite would compare the pairs with every row of the table.
+    one_of_them = JOBS.c.id.in_([attempt.id for attempt in held])
+    statement = delete(JOBS).where(one_of_them, _held(held)).returning(JOBS.c.id)
+    return set(connection.execute(statement).scalars())
+
+
+def put_back(connection: Connection, again: Sequence[Again]) -> set[int]:
+    """End attempts that will be followed by another; the ids still held under their token."""
+    done: set[int] = set()
+    for item in again:
+        row = connection.execute(
+            update(JOBS)
+            .where(JOBS.c.id == item.id, JOBS.c.token == item.token, _IS_RUNNING)
+            .values(
+                state="ready" if item.run_at is None else "scheduled",
+                run_at=item.run_at,
+                attempt=item.attempt,
+                token=JOBS.c.token + 1,
+                worker=None,
+                consumer=None,
+                lease_expires_at=None,
+            )
+            .returning(JOBS.c.id, JOBS.c.queue)
+        ).one_or_none()
+        if row is not None:
+            done.add(row.id)
+            if item.run_at is None:
+                signal(connection, READY, row.queue)
+            else:
+                signal(connection, SCHEDULED)
+    return done
+
+
+def renew(
+    connection: Connection, held: Iterable[Held], *, worker: str, lease_expires_at: int
+) -> set[Held]:
+    """Extend the leases of a worker's attempts; those of them that it still holds."""
+    ids = sorted({attempt.id for attempt in held})
+    rows = connection.execute(
+        update(JOBS)
+        .where(_IS_RUNNING, JOBS.c.worker == worker, JOBS.c.id.in_(ids))
+        .values(lease_expires_at=lease_expires_at)
+        .returning(JOBS.c.id, JOBS.c.token)
+    )
+    return {Held(row[0], row[1]) for row in rows}
+
+
+def postpone(connection: Connection, held: Held, *, lease_expires_at: int) -> None:
+    """Leave an attempt as it is until a later moment, when a rescuer meets it again."""
+    connection.execute(
+        update(JOBS)
+        .where(JOBS.c.id == held.id, JOBS.c.token == held.token, _IS_RUNNING)
+        .values(lease_expires_at=lease_expires_at)
+    )
+
+
+def lapsed(connection: Connection, *, now: int, limit: int = 100) -> list[Job]:
+    """Running jobs whose lease is over, locked for this transaction."""
+    rows = connection.execute(
+        select(*_FIELDS)
+        .where(_IS_RUNNING, JOBS.c.lease_expires_at < now)
+        .order_by(JOBS.c.lease_expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [_job(row) for row in rows]
+
+
+def void_leases(connection: Connection) -> int:
+    """Let every lease lapse at once; only for who knows that no worker is left. How many."""
+    return connection.execute(update(JOBS).where(_IS_RUNNING).values(lease_expires_at=0)).rowcount
+
+
+def ready_due(connection: Connection, *, now: int, limit: int = 500) -> list[Job]:
+    """Make scheduled jobs whose time has come claimable."""
+    due = (
+        select(JOBS.c.id)
+        .where(_IS_SCHEDULED, JOBS.c.run_at <= now)
+        .order_by(JOBS.c.run_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+        .prefix_with("MATERIALIZED")
+    )
+    return _make_ready(connection, JOBS.c.id.in_(select(due.c.id)))
+
+
+def unhold(connection: Connection, keys: Sequence[str], *, now: int) -> list[Job]:
+    """Let held jobs go: those with a later `run_at` are scheduled, the rest returned ready."""
+    waiting = JOBS.c.key.in_(keys) & (JOBS.c.state == "held")
+    later = connection.execute(
+        update(JOBS).where(waiting, JOBS.c.run_at > now).values(state="scheduled")
+    ).rowcount
+    if later:
+        signal(connection, SCHEDULED)
+    return _make_ready(connection, waiting)
+
+
+def _make_ready(connection: Connection, condition: ColumnElement[bool]) -> list[Job]:
+    rows = connection.execute(
+        update(JOBS).where(condition).values(state="ready", run_at=None).returning(*_FIELDS)
+    )
+    jobs = sorted(map(_job, rows), key=lambda job: job.id)
+    for job in jobs:
+        signal(connection, READY, job.queue)
+    return jobs
+
+
+def next_run_at(connection: Connection) -> int | None:
+    """When the earliest scheduled job is due (microseconds)."""
+    return connection.execute(select(func.min(JOBS.c.run_at)).where(_IS_SCHEDULED)).scalar()
+
+
+def cancel(connection: Connection, key: str) -> bool:
+    """Take a live job away, from its worker too if it is running; whether there was one."""
+    row = connection.execute(
+        delete(JOBS).where(JOBS.c.key == key).returning(JOBS.c.state)
+    ).one_or_none()
+    if row is not None and row.state == "running":
+        signal(connection, CANCELLED, key)
+    return row is not None
+
+
+def running_by_consumer(connection: Connection) -> dict[str, int]:
+    """How many jobs each consumer is running now, over all workers."""
+    rows = connection.execute(
+        select(JOBS.c.consumer, func.count()).where(_IS_RUNNING).group_by(JOBS.c.consumer)
+    )
+    return {row[0]: row[1] for row in rows}
