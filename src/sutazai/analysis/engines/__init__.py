@@ -1,0 +1,1 @@
+"""The engines: each turns one parsed file, or a batch of them, into raw findings."""

@@ -1,0 +1,152 @@
+"""The agent that reviews code: `code-reviewer-01`."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
+from sutazai.analysis.findings import Finding, FindingType
+from sutazai.analysis.globs import InputError
+from sutazai.analysis.pool import AnalysisError, AnalysisPool
+from sutazai.analysis.protocol import Place
+from sutazai.analysis.reviewer import Reviewer, ReviewResult
+from sutazai.analysis.workspace import Limits
+from sutazai.builtin_agents.review_input import parse_input
+from sutazai.errors import ErrorCode
+
+MAX_ISSUES = 10_000
+"""Issues that one result lists; more are counted, and `issues_truncated` says so."""
+
+_NOUNS = {
+    FindingType.SECURITY: ("security issue", "security issues"),
+    FindingType.PERFORMANCE: ("performance improvement", "performance improvements"),
+    FindingType.BUG: ("bug", "bugs"),
+    FindingType.MAINTAINABILITY: ("maintainability issue", "maintainability issues"),
+    FindingType.STYLE: ("style issue", "style issues"),
+}
+
+
+class CodeReviewer:
+    """Reviews code given inline or in the workspace.
+
+    `workspace` is the folder that tasks may name files in, None for none; `excluded` are absolute
+    paths in it that no task may read, such as the data folder. The pool is the caller's to close.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: AnalysisPool,
+        workspace: str | None,
+        excluded: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        self._reviewer = Reviewer(pool)
+        self._place = (
+            Place(
+                root=str(Path(workspace).absolute()),
+                excluded=tuple(excluded),
+                limits=limits or Limits(),
+            )
+            if workspace is not None
+            else None
+        )
+        self._description = AgentDescription(
+            agent_id="code-reviewer-01",
+            name="Code Reviewer",
+            type="specialist",
+            capabilities=("code_review", "security_analysis"),
+            max_capacity=5,
+        )
+
+    @property
+    def description(self) -> AgentDescription:
+        """Who this is."""
+        return self._description
+
+    async def handle(self, assignment: Assignment, context: TaskContext) -> dict[str, Any]:
+        """Review what the metadata names; the result has the specification's shape.
+
+        `summary`, `issues` (worst first), `metrics`, and what was left out: `unparsed`,
+        `skipped`, `suppressed` (findings that inline comments accept).
+        """
+        started = time.perf_counter()
+
+        async def report(done: int, total: int, lines: int, issues: int) -> None:
+            percent = 5 + 90 * done // max(total, 1)
+            await context.progress(percent, lines_processed=lines, issues_found=issues)
+
+        try:
+            wanted = parse_input(assignment.type, assignment.metadata, self._place)
+            result = await self._reviewer.review(wanted.what, context.cache, report)
+            if not result.files:
+                raise InputError(_nothing(result))
+        except InputError as error:
+            raise AgentError(str(error)) from None
+        except AnalysisError as error:
+            raise AgentError(str(error), code=ErrorCode.INTERNAL_ERROR, retryable=True) from None
+        answer = _answer(result, wanted.types, time.perf_counter() - started)
+        metrics = answer["metrics"]
+        await context.progress(
+            100,
+            lines_processed=metrics["lines_analyzed"],
+            issues_found=metrics["issues_found"],
+        )
+        return answer
+
+
+def _answer(result: ReviewResult, types: frozenset[FindingType], seconds: float) -> dict[str, Any]:
+    findings = [
+        finding for review in result.files for finding in review.findings if finding.type in types
+    ]
+    findings.sort(key=lambda finding: finding.sort_key)
+    answer: dict[str, Any] = {
+        "summary": summarise(findings),
+        "issues": msgspec.to_builtins(findings[:MAX_ISSUES]),
+        "issues_truncated": len(findings) > MAX_ISSUES,
+        "metrics": {
+            "lines_analyzed": sum(review.lines for review in result.files),
+            "time_taken": round(seconds, 3),
+            "issues_found": len(findings),
+            "files_analyzed": len(result.files),
+            "files_cached": result.files_cached,
+            "cache_hit": result.files_cached == len(result.files),
+            "by_severity": dict(Counter(finding.severity.value for finding in findings)),
+            "by_type": dict(Counter(finding.type.value for finding in findings)),
+        },
+        "unparsed": [
+            msgspec.to_builtins(review.unparsed) for review in result.files if review.unparsed
+        ],
+        "skipped": msgspec.to_builtins(result.skipped),
+        "skipped_total": result.skipped_total,
+        "suppressed": sum(review.suppressed for review in result.files),
+        "analysers": result.analysers,
+        "model": None,
+    }
+    return answer
+
+
+def summarise(findings: Sequence[Finding]) -> str:
+    """One sentence, such as `Found 3 security issues and 2 performance improvements`."""
+    counts = Counter(finding.type for finding in findings)
+    parts = [
+        f"{counts[kind]} {nouns[counts[kind] != 1]}"
+        for kind, nouns in _NOUNS.items()
+        if counts[kind]
+    ]
+    if not parts:
+        return "Found no issues"
+    *rest, last = parts
+    return f"Found {', '.join(rest)} and {last}" if rest else f"Found {last}"
+
+
+def _nothing(result: ReviewResult) -> str:
+    if not result.skipped:
+        return "The workspace is empty: there is nothing to review."
+    reasons = "; ".join(f"{item.file}: {item.reason}" for item in result.skipped[:3])
+    more = f"; and {result.skipped_total - 3} more" if result.skipped_total > 3 else ""
+    return f"Nothing that was named can be reviewed ({reasons}{more})."
