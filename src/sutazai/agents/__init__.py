@@ -1,0 +1,1 @@
+"""Agents: what one is, which there are, and how they fare."""

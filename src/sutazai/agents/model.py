@@ -1,0 +1,121 @@
+"""What the registry knows of an agent."""
+
+import re
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from sutazai import clock
+from sutazai.errors import Detail
+
+OFFLINE_AFTER = 15 * clock.SECOND
+"""A heartbeat older than this means that the agent is gone."""
+
+
+class AgentStatus(StrEnum):
+    """`busy` is online at capacity; `active` is online with room."""
+
+    ACTIVE = "active"
+    BUSY = "busy"
+    OFFLINE = "offline"
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """An agent in one worker process; times in microseconds, memory in MiB, CPU in percent."""
+
+    agent_id: str
+    worker_id: str
+    started_at: int
+    last_heartbeat_at: int
+    capacity: int
+    cpu_usage: float
+    memory_usage: float
+    memory_limit: float
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """What an agent has done so far; durations in seconds, rates None before the first task."""
+
+    tasks_completed: int
+    tasks_failed: int
+    average_duration: float | None
+    success_rate: float | None
+    error_rate: float | None
+    cache_hit_rate: float | None
+
+
+class Agent(msgspec.Struct, frozen=True):
+    """An agent as it is now, over all the processes that host it."""
+
+    agent_id: str
+    name: str
+    type: str
+    capabilities: tuple[str, ...]
+    configuration: dict[str, Any]
+    status: AgentStatus
+    current_load: int
+    max_capacity: int
+    last_heartbeat_at: int | None
+    uptime_seconds: float
+    metrics: Metrics
+    cpu_usage: float
+    memory_usage: float
+    memory_limit: float
+
+
+class AgentCounts(msgspec.Struct, frozen=True):
+    """`active` agents are online, `idle` ones have no load, `busy` ones are at capacity."""
+
+    total: int
+    active: int
+    idle: int
+    busy: int
+
+
+def count(agents: list[Agent]) -> AgentCounts:
+    """The specification's four numbers."""
+    online = [agent for agent in agents if agent.status is not AgentStatus.OFFLINE]
+    return AgentCounts(
+        total=len(agents),
+        active=len(online),
+        idle=sum(agent.current_load == 0 for agent in online),
+        busy=sum(agent.status is AgentStatus.BUSY for agent in online),
+    )
+
+
+DEFAULT_CONFIGURATION: dict[str, Any] = {
+    "model": "mistral:7b-instruct-q4_K_M",
+    "max_iterations": 3,
+    "memory_enabled": True,
+    "temperature": 0.7,
+}
+"""The specification's; what concerns a model has an effect only where one is reachable."""
+
+
+def check_configuration(changes: dict[str, Any]) -> list[Detail]:
+    """What is wrong with a change of configuration, a detail a field."""
+    wrong = []
+    for field, value in changes.items():
+        problem = _check_field(field, value)
+        if problem:
+            wrong.append(Detail(field, problem))
+    return wrong
+
+
+def _check_field(field: str, value: object) -> str | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    match field:
+        case "model":
+            good = isinstance(value, str) and re.fullmatch(r"[ -~]{1,200}", value) is not None
+            return None if good else "must be a model's name, 1 to 200 printable ASCII characters"
+        case "max_iterations":
+            good = isinstance(value, int) and number and 1 <= value <= 100
+            return None if good else "must be a whole number from 1 to 100"
+        case "memory_enabled":
+            return None if isinstance(value, bool) else "must be true or false"
+        case "temperature":
+            good = number and 0 <= value <= 2  # type: ignore[operator]  # a number by now
+            return None if good else "must be a number from 0 to 2"
+        case _:
+            return "is not a setting; there are " + ", ".join(DEFAULT_CONFIGURATION)

@@ -1,0 +1,227 @@
+"""The registry's tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Integer,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sutazai.agents.contract import AgentDescription
+from sutazai.agents.model import DEFAULT_CONFIGURATION, Instance, Metrics
+from sutazai.clock import SECOND
+from sutazai.database import Connection, metadata
+
+AGENTS = Table(
+    "agents",
+    metadata,
+    Column("agent_id", String(64), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("capabilities", Text, nullable=False),
+    Column("max_capacity", Integer, nullable=False),
+    Column("configuration", Text, nullable=False),
+    Column("registered_at", BigInteger, nullable=False),
+    Column("tasks_completed", BigInteger, nullable=False, server_default="0"),
+    Column("tasks_failed", BigInteger, nullable=False, server_default="0"),
+    Column("busy_time", BigInteger, nullable=False, server_default="0"),
+    Column("cache_hits", BigInteger, nullable=False, server_default="0"),
+    Column("cache_lookups", BigInteger, nullable=False, server_default="0"),
+)
+
+INSTANCES = Table(
+    "agent_instances",
+    metadata,
+    Column("agent_id", String(64), primary_key=True),
+    Column("worker_id", String(64), primary_key=True),
+    Column("started_at", BigInteger, nullable=False),
+    Column("last_heartbeat_at", BigInteger, nullable=False),
+    Column("capacity", Integer, nullable=False),
+    Column("cpu_usage", Float, nullable=False),
+    Column("memory_usage", Float, nullable=False),
+    Column("memory_limit", Float, nullable=False),
+)
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """An agent's own row: who it is, how it is configured, what it has done."""
+
+    description: AgentDescription
+    metrics: Metrics
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    """The dialect's own insert, which has ON CONFLICT."""
+    module = sqlite if connection.dialect.name == "sqlite" else postgresql
+    return module.insert(table)
+
+
+def register(connection: Connection, agents: Sequence[AgentDescription], *, now: int) -> None:
+    """Add agents or renew what they say of themselves; a user's configuration stays."""
+    for agent in sorted(agents, key=lambda one: one.agent_id):
+        configuration = DEFAULT_CONFIGURATION | agent.configuration
+        said = {
+            "name": agent.name,
+            "type": agent.type,
+            "capabilities": msgspec.json.encode(agent.capabilities).decode(),
+            "max_capacity": agent.max_capacity,
+        }
+        connection.execute(
+            _insert(connection, AGENTS)
+            .values(
+                agent_id=agent.agent_id,
+                configuration=msgspec.json.encode(configuration).decode(),
+                registered_at=now,
+                **said,
+            )
+            .on_conflict_do_update(index_elements=["agent_id"], set_=said)
+        )
+
+
+def registered(connection: Connection) -> list[Registered]:
+    """Every agent that ever registered, by id."""
+    rows = connection.execute(select(AGENTS).order_by(AGENTS.c.agent_id))
+    return [
+        Registered(
+            AgentDescription(
+                agent_id=row.agent_id,
+                name=row.name,
+                type=row.type,
+                capabilities=tuple(msgspec.json.decode(row.capabilities)),
+                max_capacity=row.max_capacity,
+                configuration=msgspec.json.decode(row.configuration),
+            ),
+            _metrics(row),
+        )
+        for row in rows
+    ]
+
+
+def _metrics(row: Any) -> Metrics:
+    done = row.tasks_completed + row.tasks_failed
+    return Metrics(
+        tasks_completed=row.tasks_completed,
+        tasks_failed=row.tasks_failed,
+        average_duration=round(row.busy_time / done / SECOND, 6) if done else None,
+        success_rate=round(row.tasks_completed / done, 4) if done else None,
+        error_rate=round(row.tasks_failed / done, 4) if done else None,
+        cache_hit_rate=round(row.cache_hits / row.cache_lookups, 4) if row.cache_lookups else None,
+    )
+
+
+def configuration_for_update(connection: Connection, agent_id: str) -> dict[str, Any] | None:
+    """An agent's configuration, locked for this transaction; None without such an agent."""
+    text = connection.execute(
+        select(AGENTS.c.configuration).where(AGENTS.c.agent_id == agent_id).with_for_update()
+    ).scalar()
+    configuration: dict[str, Any] | None = None if text is None else msgspec.json.decode(text)
+    return configuration
+
+
+def set_configuration(connection: Connection, agent_id: str, configuration: dict[str, Any]) -> None:
+    """Replace an agent's configuration."""
+    connection.execute(
+        update(AGENTS)
+        .where(AGENTS.c.agent_id == agent_id)
+        .values(configuration=msgspec.json.encode(configuration).decode())
+    )
+
+
+def add_work(
+    connection: Connection, agent_id: str, *, completed: int, failed: int, busy_time: int
+) -> None:
+    """Count ended tasks; `busy_time` is their durations' sum in microseconds."""
+    connection.execute(
+        update(AGENTS)
+        .where(AGENTS.c.agent_id == agent_id)
+        .values(
+            tasks_completed=AGENTS.c.tasks_completed + completed,
+            tasks_failed=AGENTS.c.tasks_failed + failed,
+            busy_time=AGENTS.c.busy_time + busy_time,
+        )
+    )
+
+
+def add_cache_use(connection: Connection, agent_id: str, *, hits: int, lookups: int) -> None:
+    """Count look-ups in the result cache."""
+    connection.execute(
+        update(AGENTS)
+        .where(AGENTS.c.agent_id == agent_id)
+        .values(
+            cache_hits=AGENTS.c.cache_hits + hits,
+            cache_lookups=AGENTS.c.cache_lookups + lookups,
+        )
+    )
+
+
+def heartbeat(connection: Connection, instances: Sequence[Instance]) -> None:
+    """Add or renew instances."""
+    for instance in instances:
+        values = msgspec.structs.asdict(instance)
+        connection.execute(
+            _insert(connection, INSTANCES)
+            .values(values)
+            .on_conflict_do_update(index_elements=["agent_id", "worker_id"], set_=values)
+        )
+
+
+def instances(connection: Connection) -> list[Instance]:
+    """Every instance, also those that stopped beating a moment ago."""
+    return [Instance(*row) for row in connection.execute(select(INSTANCES))]
+
+
+def online_ids(connection: Connection, *, since: int) -> set[str]:
+    """Agents with an instance that beat at or after a moment."""
+    return set(
+        connection.execute(
+            select(INSTANCES.c.agent_id).where(INSTANCES.c.last_heartbeat_at >= since).distinct()
+        ).scalars()
+    )
+
+
+def remove_stale(connection: Connection, *, before: int) -> set[str]:
+    """Drop instances that last beat before a moment; the agents that have none left."""
+    return _gone(
+        connection,
+        connection.execute(
+            delete(INSTANCES)
+            .where(INSTANCES.c.last_heartbeat_at < before)
+            .returning(INSTANCES.c.agent_id)
+        ).scalars(),
+    )
+
+
+def remove_worker(connection: Connection, worker_id: str) -> set[str]:
+    """Drop a worker's instances; the agents that have none left."""
+    return _gone(
+        connection,
+        connection.execute(
+            delete(INSTANCES)
+            .where(INSTANCES.c.worker_id == worker_id)
+            .returning(INSTANCES.c.agent_id)
+        ).scalars(),
+    )
+
+
+def _gone(connection: Connection, dropped: Any) -> set[str]:
+    ids = set(dropped)
+    if not ids:
+        return ids
+    left = connection.execute(
+        select(INSTANCES.c.agent_id, func.count())
+        .where(INSTANCES.c.agent_id.in_(ids))
+        .group_by(INSTANCES.c.agent_id)
+    )
+    return ids - {row[0] for row in left}

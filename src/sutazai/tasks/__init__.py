@@ -1,0 +1,1 @@
+"""Tasks: what users ask for, from submission to result."""

@@ -1,0 +1,254 @@
+"""Tasks as jobs: the handler that gives a claimed task to its agent and records how it ended."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+
+from sutazai import clock
+from sutazai.agents.contract import Agent, AgentError, Assignment, ResultCache
+from sutazai.agents.service import AgentDirectory, AgentRegistry
+from sutazai.clock import to_iso
+from sutazai.database import Connection, Database
+from sutazai.engine.job import Ending, Failed, Job, Lost, Outcome, Released, Succeeded
+from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.events import log
+from sutazai.events.model import SYSTEM, NewEvent, Origin
+from sutazai.tasks import dependencies, store
+from sutazai.tasks.model import TaskEnded, TaskError, TaskStatus
+from sutazai.tasks.notices import notice
+
+_logger = structlog.get_logger(__name__)
+
+KIND = "task"
+MOST_RESULT_BYTES = 32 * 1024 * 1024
+_PROGRESS_PAUSE = 0.25
+
+OnTaskEnded = Callable[[Connection, TaskEnded], None]
+
+
+class _Progress:
+    """The newest word of each running attempt, written a few times a second for all together."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._newest: dict[str, tuple[int, str, int, dict[str, int]]] = {}
+        self._writer: asyncio.Task[None] | None = None
+
+    def note(self, assignment: Assignment, agent_id: str, percent: int, counters: Any) -> None:
+        known = self._newest.get(assignment.task_id)
+        merged = {**(known[3] if known else {}), **counters}
+        percent = max(0, min(100, int(percent)))
+        self._newest[assignment.task_id] = (assignment.attempt, agent_id, percent, merged)
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self._newest:
+                newest, self._newest = self._newest, {}
+                try:
+                    await self._database.run(partial(_write_progress, newest))
+                except SutazaiError as error:
+                    _logger.warning("tasks.progress_lost", reason=error.message)
+                await asyncio.sleep(_PROGRESS_PAUSE)
+        finally:
+            self._writer = None
+
+
+def _write_progress(
+    newest: Mapping[str, tuple[int, str, int, dict[str, int]]], connection: Connection
+) -> None:
+    events = []
+    for task_id in sorted(newest):
+        attempt, agent_id, percent, counters = newest[task_id]
+        task = store.set_progress(
+            connection, task_id, attempt=attempt, progress=percent, counters=counters
+        )
+        if task is not None:
+            more = {"progress": percent, **counters}
+            origin = Origin(f"agent:{agent_id}", task.request_id)
+            events.append(notice("task.progress", task, origin, **more))
+    log.append(connection, events, now=clock.now())
+
+
+class _Context:
+    """What one assignment lends its agent."""
+
+    def __init__(
+        self, assignment: Assignment, agent_id: str, progress: _Progress, cache: ResultCache
+    ) -> None:
+        self._assignment = assignment
+        self._agent_id = agent_id
+        self._progress = progress
+        self.cache = cache
+
+    async def progress(self, percent: int, **counters: int) -> None:
+        self._progress.note(self._assignment, self._agent_id, percent, counters)
+
+
+class TaskRunner:
+    """The engine's handler for tasks."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        registry: AgentRegistry,
+        directory: AgentDirectory,
+        agents: Sequence[Agent],
+        cache: Callable[[str], ResultCache],
+        on_task_ended: Sequence[OnTaskEnded] = (),
+    ) -> None:
+        self._registry = registry
+        self._directory = directory
+        self._agents = {agent.description.agent_id: agent for agent in agents}
+        self._cache = cache
+        self._on_task_ended = tuple(on_task_ended)
+        self._progress = _Progress(database)
+
+    def readied(self, connection: Connection, jobs: Sequence[Job], now: int) -> None:
+        """See `Handler.readied`."""
+        keys = [job.key for job in jobs]
+        dependencies.make_queued(connection, keys, self._directory, now=now)
+
+    def started(self, connection: Connection, jobs: Sequence[Job], now: int) -> Mapping[int, Any]:
+        """See `Handler.started`."""
+        keys = [job.key for job in jobs]
+        tasks = store.lock(connection, keys)
+        work = store.work(connection, keys)
+        moves, events, prepared = [], [], {}
+        for job in jobs:
+            task = tasks.get(job.key)
+            if task is None:  # deleted behind the engine's back; `run` reports it
+                continue
+            agent_id = job.consumer or ""
+            values = {"assigned_agent": agent_id, "attempt": job.attempt, "started_at": now}
+            values |= {"progress": 0, "counters": None}
+            moves.append(store.Move(task, TaskStatus.PROCESSING, values))
+            task = task._replace(
+                status=TaskStatus.PROCESSING, attempt=job.attempt, assigned_agent=agent_id
+            )
+            events.append(notice("task.assigned", task, Origin("system", task.request_id)))
+            by_agent = Origin(f"agent:{agent_id}", task.request_id)
+            events.append(notice("task.started", task, by_agent))
+            prepared[job.id] = work[job.key]
+        store.move(connection, moves)
+        log.append(connection, events, now=now)
+        return prepared
+
+    async def run(self, job: Job, prepared: Any) -> Outcome:
+        """See `Handler.run`."""
+        if prepared is None:
+            return Failed(ErrorCode.NOT_FOUND, "The task is no longer there.")
+        agent_id = job.consumer or ""
+        agent = self._agents[agent_id]
+        known = self._directory.agent(agent_id)
+        assignment = Assignment(
+            assignment_id=f"as-{job.id}-{job.token}",
+            task_id=prepared.task_id,
+            type=prepared.type,
+            description=prepared.description,
+            metadata=prepared.metadata,
+            attempt=job.attempt,
+            configuration=dict(known.configuration if known else agent.description.configuration),
+        )
+        context = _Context(assignment, agent_id, self._progress, self._cache(agent_id))
+        try:
+            result = await agent.handle(assignment, context)
+        except AgentError as error:
+            return Failed(error.code, error.message, retryable=error.retryable)
+        return _encoded(result)
+
+    def ended(self, connection: Connection, endings: Sequence[Ending], now: int) -> None:
+        """See `Handler.ended`."""
+        tasks = store.lock(connection, [ending.job.key for ending in endings])
+        moves: list[store.Move] = []
+        events: list[NewEvent] = []
+        results: dict[str, str] = {}
+        over: list[TaskEnded] = []
+        work: dict[str, tuple[int, int, int]] = {}
+        for ending in endings:
+            task = tasks.get(ending.job.key)
+            if task is None:
+                continue
+            move, event = _judge(task, ending, now)
+            if move is not None:
+                moves.append(move)
+            events.append(event)
+            if isinstance(ending.outcome, Succeeded):
+                results[task.task_id] = ending.outcome.value
+            if ending.final and move is not None:
+                error = None
+                if "error_code" in move.values:
+                    error = TaskError(move.values["error_code"], move.values["error_message"])
+                over.append(TaskEnded(task.task_id, task.type, move.to, task.submitted_by, error))
+                _add_work(work, task, now, failed=error is not None)
+        store.save_results(connection, results)
+        store.move(connection, moves)
+        log.append(connection, events, now=now)
+        self._registry.record_work(connection, work)
+        self.task_ended(connection, over, now)
+
+    def task_ended(self, connection: Connection, over: Sequence[TaskEnded], now: int) -> None:
+        """Tell whatever waits for these tasks; in the transaction that ends them."""
+        queue = list(over)
+        while queue:
+            for ended in queue:
+                for hook in self._on_task_ended:
+                    hook(connection, ended)
+            queue = dependencies.follow(connection, queue, self._directory, now=now)
+
+
+def _add_work(
+    work: dict[str, tuple[int, int, int]], task: store.Moving, now: int, *, failed: bool
+) -> None:
+    if task.assigned_agent is not None:
+        done, bad, took = work.get(task.assigned_agent, (0, 0, 0))
+        took += max(0, now - (task.started_at or now))
+        work[task.assigned_agent] = (done + (not failed), bad + failed, took)
+
+
+def _judge(task: store.Moving, ending: Ending, now: int) -> tuple[store.Move | None, NewEvent]:
+    """What an attempt's end does to its task, and the event that tells of it."""
+    by_agent = Origin(f"agent:{ending.job.consumer}", task.request_id)
+    match ending.outcome:
+        case Succeeded():
+            move = store.Move(task, TaskStatus.COMPLETED, {"progress": 100, "ended_at": now})
+            return move, notice("task.completed", task._replace(status=move.to), by_agent)
+        case Failed(code=code, message=message):
+            reason = message
+        case Lost(reason=reason):
+            code = ErrorCode.AGENT_OFFLINE
+            message = (
+                f"{task.assigned_agent} went away in each of the {ending.job.attempt} attempts; "
+                "check its process and submit the task again."
+            )
+            by_agent = SYSTEM
+        case Released(reason=reason):
+            code, message = ErrorCode.SERVICE_UNAVAILABLE, reason
+    if ending.final:
+        values = {"error_code": str(code), "error_message": message, "ended_at": now}
+        move = store.Move(task, TaskStatus.FAILED, values)
+        error = {"code": str(code), "message": message}
+        return move, notice("task.failed", task._replace(status=move.to), by_agent, error=error)
+    if ending.run_at is None:
+        return None, notice("task.retrying", task, by_agent, reason=reason)
+    later = store.Move(task, TaskStatus.QUEUED, {})
+    more = {"reason": reason, "run_at": to_iso(ending.run_at)}
+    return later, notice("task.retrying", task._replace(status=later.to), by_agent, **more)
+
+
+def _encoded(result: Any) -> Outcome:
+    try:
+        text = msgspec.json.encode(result).decode()
+    except (TypeError, ValueError, RecursionError) as error:
+        return Failed(ErrorCode.INTERNAL_ERROR, f"The agent's result is not JSON: {error}.")
+    if len(text) > MOST_RESULT_BYTES:
+        most = MOST_RESULT_BYTES // (1024 * 1024)
+        message = f"The result is larger than {most} MiB; narrow the task's input."
+        return Failed(ErrorCode.VALIDATION_ERROR, message)
+    return Succeeded(text)

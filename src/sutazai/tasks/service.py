@@ -1,0 +1,320 @@
+"""What users do with tasks; every door (REST, CLI, later GraphQL and MCP) calls these methods."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+
+import msgspec
+import structlog
+
+from sutazai import clock, ids
+from sutazai.agents.service import AgentDirectory
+from sutazai.database import Connection, Database
+from sutazai.engine import store as jobs
+from sutazai.engine.job import NewJob
+from sutazai.errors import Detail, ErrorCode, SutazaiError, not_found
+from sutazai.events import log
+from sutazai.events.hub import EventHub
+from sutazai.events.model import Event, NewEvent, Origin
+from sutazai.limits.idempotency import Replayable
+from sutazai.tasks import dependencies, listing_store, store
+from sutazai.tasks.estimates import Estimator
+from sutazai.tasks.model import (
+    PendingReason,
+    Submitted,
+    Task,
+    TaskDraft,
+    TaskEnded,
+    TaskFilter,
+    TaskPage,
+    TaskResult,
+    TaskStatus,
+)
+from sutazai.tasks.notices import RESOURCE, notice
+from sutazai.tasks.runner import KIND
+
+_logger = structlog.get_logger(__name__)
+
+_FINAL_EVENTS = frozenset({"task.completed", "task.failed", "task.cancelled"})
+
+TellEnded = Callable[[Connection, Sequence[TaskEnded], int], None]
+
+
+class Tasks:
+    """Submit, follow, list, cancel."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        hub: EventHub,
+        directory: AgentDirectory,
+        tell_ended: TellEnded,
+    ) -> None:
+        """`tell_ended` runs the hooks of a task's end, for the ends this service brings about."""
+        self._database = database
+        self._directory = directory
+        self._tell_ended = tell_ended
+        self._estimator = Estimator(database=database, directory=directory)
+        self._waiters = _Waiters(hub)
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to release tasks that wait for an agent to come online."""
+        self._watching = asyncio.create_task(self._watch_agents())
+
+    async def stop(self) -> None:
+        """Stop; whoever waits for a task is let go."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+
+    # --- submitting
+
+    async def submit(
+        self,
+        draft: TaskDraft,
+        *,
+        submitted_by: str,
+        origin: Origin,
+        replay: Replayable | None = None,
+    ) -> Submitted:
+        """Accept a task; when this returns it is durable. A `replay` answers a repeated request.
+
+        VALIDATION_ERROR for an unknown type, agent or dependency, with a detail a field.
+        """
+        self._check(draft)
+        self._estimator.keep_fresh(draft.type)
+
+        def unit(connection: Connection) -> Submitted:
+            make = partial(self._add, connection, draft, submitted_by, origin)
+            return make() if replay is None else replay(connection, Submitted, make)
+
+        return await self._database.run(unit)
+
+    def _check(self, draft: TaskDraft) -> None:
+        wrong = []
+        known = self._directory.known_types
+        if draft.type not in known:
+            types = ", ".join(sorted(known))
+            wrong.append(Detail("type", f"{draft.type!r} is not known; there are: {types}"))
+        if draft.agent is not None:
+            agent = self._directory.agent(draft.agent)
+            if agent is None:
+                wrong.append(Detail("agent", f"There is no agent {draft.agent!r}"))
+            elif draft.type not in agent.capabilities:
+                can = ", ".join(agent.capabilities)
+                wrong.append(Detail("agent", f"{draft.agent} cannot do {draft.type}, only: {can}"))
+        if wrong:
+            raise SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=wrong)
+
+    def _add(
+        self, connection: Connection, draft: TaskDraft, submitted_by: str, origin: Origin
+    ) -> Submitted:
+        now = clock.now()
+        task_id = ids.new_uuid()
+        delayed = draft.run_at is not None and draft.run_at > now
+        waits = bool(draft.depends_on) and self._must_wait(connection, draft)
+        reason = None
+        if waits:
+            reason = PendingReason.DEPENDENCY
+        elif delayed:
+            reason = PendingReason.SCHEDULED
+        elif not self._directory.serves(draft.type, draft.agent):
+            reason = PendingReason.NO_AGENT
+        status = TaskStatus.PENDING if reason else TaskStatus.QUEUED
+        store.add(
+            connection,
+            task_id,
+            draft,
+            status=status,
+            pending_reason=reason,
+            submitted_by=submitted_by,
+            request_id=origin.request_id,
+            now=now,
+        )
+        job = NewJob(
+            key=task_id,
+            kind=KIND,
+            queue=f"@{draft.agent}" if draft.agent else draft.type,
+            priority=draft.priority,
+            max_attempts=draft.max_attempts,
+            timeout=int(draft.timeout_seconds * clock.SECOND),
+            run_at=draft.run_at if delayed else None,
+            held=waits,
+        )
+        jobs.enqueue(connection, [job])
+        data = {"task_id": task_id, "type": draft.type, "status": status, "attempt": 0}
+        event = NewEvent("task.created", data, origin, RESOURCE, submitted_by)
+        log.append(connection, [event], now=now)
+        earliest = max(now, draft.run_at or 0)
+        estimate = None if waits else self._estimator.completion(draft.type, earliest=earliest)
+        return Submitted(
+            task_id, draft.type, draft.description, status, reason, draft.priority, estimate, now
+        )
+
+    def _must_wait(self, connection: Connection, draft: TaskDraft) -> bool:
+        """Whether a dependency is unfinished; locked, so that none ends unnoticed meanwhile."""
+        others = store.lock(connection, draft.depends_on)
+        wrong = []
+        for task_id in draft.depends_on:
+            other = others.get(task_id)
+            if other is None:
+                wrong.append(Detail("depends_on", f"There is no task {task_id!r}"))
+            elif other.status in (TaskStatus.FAILED, TaskStatus.CANCELLED):
+                problem = f"The task {task_id} has already ended as {other.status}"
+                wrong.append(Detail("depends_on", problem))
+        if wrong:
+            raise SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=wrong)
+        return any(other.status is not TaskStatus.COMPLETED for other in others.values())
+
+    # --- following
+
+    async def get(self, task_id: str, *, wait: float = 0) -> Task:
+        """A task as it is now, or as soon as it has ended, waiting `wait` seconds at most.
+
+        NOT_FOUND without it.
+        """
+        task = await self._find(task_id)
+        if wait <= 0 or task.status.is_final:
+            return task
+        async with self._waiters.waiting_for(task_id) as ended:
+            # It may have ended between the first look and the subscription.
+            task = await self._find(task_id)
+            if task.status.is_final:
+                return task
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await ended.wait()
+        return await self._find(task_id)
+
+    async def _find(self, task_id: str) -> Task:
+        task = await self._database.read(partial(store.get, task_id=task_id))
+        if task is None:
+            raise not_found("task", task_id)
+        return task
+
+    async def result(self, task_id: str, *, wait: float = 0) -> TaskResult:
+        """How a task ended.
+
+        CONFLICT before the end or when it was cancelled; TASK_TIMEOUT when waiting was not enough.
+        """
+        task = await self.get(task_id, wait=wait)
+        if not task.status.is_final:
+            if wait > 0:
+                message = f"The task is still {task.status} after {wait:g} s; ask again."
+                raise SutazaiError(ErrorCode.TASK_TIMEOUT, message, retry_after=1)
+            message = f"The task is still {task.status}; wait for it with ?wait=20."
+            raise SutazaiError(ErrorCode.CONFLICT, message)
+        if task.status is TaskStatus.CANCELLED:
+            raise SutazaiError(ErrorCode.CONFLICT, "The task was cancelled and has no result.")
+        text = await self._database.read(partial(store.get_result, task_id=task_id))
+        return TaskResult(
+            task_id, task.type, task.status, text, task.error, task.ended_at or task.created_at
+        )
+
+    async def list_tasks(
+        self, wanted: TaskFilter, *, limit: int, offset: int = 0, cursor: str | None = None
+    ) -> TaskPage:
+        """A page of tasks, newest first, with how many there are in all."""
+        read = partial(_read_page, wanted, limit, offset, cursor)
+        return await self._database.read(read)
+
+    # --- cancelling
+
+    async def cancel(self, task_id: str, *, origin: Origin) -> Task:
+        """End a task that has not ended; its worker stops, and a late result is refused.
+
+        CONFLICT when it has ended; cancelling what is already cancelled changes nothing.
+        """
+        await self._database.run(partial(self._cancel, task_id, origin))
+        return await self._find(task_id)
+
+    def _cancel(self, task_id: str, origin: Origin, connection: Connection) -> None:
+        # The job first: the order in which the engine takes its locks.
+        jobs.cancel(connection, task_id)
+        task = store.lock(connection, [task_id]).get(task_id)
+        if task is None:
+            raise not_found("task", task_id)
+        if task.status is TaskStatus.CANCELLED:
+            return
+        if task.status.is_final:
+            message = f"The task has already ended as {task.status}; it cannot be cancelled."
+            raise SutazaiError(ErrorCode.CONFLICT, message)
+        now = clock.now()
+        store.move(connection, [store.Move(task, TaskStatus.CANCELLED, {"ended_at": now})])
+        after = task._replace(status=TaskStatus.CANCELLED)
+        log.append(connection, [notice("task.cancelled", after, origin)], now=now)
+        ended = TaskEnded(task_id, task.type, after.status, task.submitted_by, None)
+        self._tell_ended(connection, [ended], now)
+
+    # --- agents that come online
+
+    async def _watch_agents(self) -> None:
+        while True:
+            try:
+                await self._directory.refresh_when_stale(at_least_every=3)
+                while await self._database.run(self._release_waiting):
+                    pass
+            except SutazaiError as error:
+                _logger.warning("tasks.release_failed", reason=error.message)
+                await asyncio.sleep(1)
+
+    def _release_waiting(self, connection: Connection) -> int:
+        waiting = store.waiting_for_agents(
+            connection, self._directory.online_types(), self._directory.online_agents, limit=500
+        )
+        if waiting:
+            dependencies.make_queued(connection, waiting, self._directory, now=clock.now())
+        return len(waiting)
+
+
+def _read_page(
+    wanted: TaskFilter, limit: int, offset: int, cursor: str | None, connection: Connection
+) -> TaskPage:
+    tasks = listing_store.page(connection, wanted, limit=limit + 1, offset=offset, before=cursor)
+    total, at_least = listing_store.total(connection, wanted)
+    more = len(tasks) > limit
+    tasks = tasks[:limit]
+    return TaskPage(tasks, total, at_least, tasks[-1].task_id if more else None)
+
+
+class _Waiters:
+    """Whoever waits for a task to end, woken by its event; listens only while somebody does."""
+
+    def __init__(self, hub: EventHub) -> None:
+        self._hub = hub
+        self._by_task: dict[str, set[asyncio.Event]] = {}
+        self._unsubscribe: Callable[[], None] | None = None
+        self._subscribing = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def waiting_for(self, task_id: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set when the task ends from now on."""
+        event = asyncio.Event()
+        self._by_task.setdefault(task_id, set()).add(event)
+        try:
+            async with self._subscribing:
+                if self._unsubscribe is None:
+                    self._unsubscribe = await self._hub.subscribe(self._on_events)
+            yield event
+        finally:
+            waiting = self._by_task[task_id]
+            waiting.discard(event)
+            if not waiting:
+                del self._by_task[task_id]
+            if not self._by_task and self._unsubscribe is not None:
+                self._unsubscribe()
+                self._unsubscribe = None
+
+    def _on_events(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.event_type in _FINAL_EVENTS:
+                for waiter in self._by_task.get(_task_of(event), ()):
+                    waiter.set()
+
+
+def _task_of(event: Event) -> str:
+    task_id: str = msgspec.json.decode(event.data)["task_id"]
+    return task_id

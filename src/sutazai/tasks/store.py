@@ -1,0 +1,458 @@
+"""The tasks' tables: one function writes a task, one moves it, the rest read."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sutazai.database import Connection, metadata
+from sutazai.tasks.model import (
+    TRANSITIONS,
+    PendingReason,
+    Task,
+    TaskDraft,
+    TaskError,
+    TaskStatus,
+)
+
+TASKS = Table(
+    "tasks",
+    metadata,
+    Column("task_id", String(36), primary_key=True),
+    Column("type", String(64), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("pending_reason", String(16)),
+    Column("priority", SmallInteger, nullable=False),
+    Column("progress", SmallInteger, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("counters", Text),
+    Column("tags", Text),
+    Column("depends_on", Text),
+    Column("agent", String(64)),
+    Column("assigned_agent", String(64)),
+    Column("attempt", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("timeout_seconds", Float, nullable=False),
+    Column("submitted_by", String(64), nullable=False),
+    Column("request_id", String(128)),
+    Column("created_at", BigInteger, nullable=False),
+    Column("run_at", BigInteger),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("error_code", String(32)),
+    Column("error_message", Text),
+    Index("ix_tasks_status", "status", "task_id"),
+    Index("ix_tasks_type", "type", "task_id"),
+    Index("ix_tasks_priority", "priority", "task_id"),
+    Index("ix_tasks_submitted_by", "submitted_by", "task_id"),
+    Index("ix_tasks_assigned_agent", "assigned_agent", "task_id"),
+)
+
+RESULTS = Table(
+    "task_results",
+    metadata,
+    Column("task_id", String(36), primary_key=True),
+    Column("result", Text, nullable=False),
+)
+
+TAGS = Table(
+    "task_tags",
+    metadata,
+    Column("tag", String(64), primary_key=True),
+    Column("task_id", String(36), primary_key=True),
+)
+
+DEPENDENCIES = Table(
+    "task_dependencies",
+    metadata,
+    Column("depends_on", String(36), primary_key=True),
+    Column("task_id", String(36), primary_key=True),
+)
+
+COUNTS = Table(
+    "task_counts",
+    metadata,
+    Column("type", String(64), primary_key=True),
+    Column("status", String(16), primary_key=True),
+    # Several rows a count on PostgreSQL, or every writer would wait for the same row's lock.
+    Column("slot", SmallInteger, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+
+_SLOTS = 16
+_INSERT_TASK = insert(TASKS)
+_INSERT_RESULT = insert(RESULTS)
+
+
+class Moving(NamedTuple):
+    """A locked task: what its moves and their events need to know."""
+
+    task_id: str
+    type: str
+    status: TaskStatus
+    attempt: int
+    assigned_agent: str | None
+    submitted_by: str
+    request_id: str | None
+    started_at: int | None
+    agent: str | None
+
+
+def _count_upsert(module: Any) -> Any:
+    statement = module.insert(COUNTS)
+    return statement.on_conflict_do_update(
+        index_elements=["type", "status", "slot"],
+        set_={"count": COUNTS.c.count + statement.excluded.count},
+    )
+
+
+_UPSERT_COUNT = {"sqlite": _count_upsert(sqlite), "postgresql": _count_upsert(postgresql)}
+
+
+def _count(connection: Connection, changes: Mapping[tuple[str, str], int]) -> None:
+    dialect = connection.dialect.name
+    slot = 0 if dialect == "sqlite" else random.randrange(_SLOTS)  # noqa: S311  # spreads locks
+    rows = [
+        # Always in the same order, so that two transactions cannot wait for each other.
+        {"type": key[0], "status": key[1], "slot": slot, "count": change}
+        for key, change in sorted(changes.items())
+        if change
+    ]
+    if len(rows) == 1:
+        connection.execute(_UPSERT_COUNT[dialect], rows[0])
+    elif rows:
+        connection.execute(_UPSERT_COUNT[dialect], rows)
+
+
+def add(
+    connection: Connection,
+    task_id: str,
+    draft: TaskDraft,
+    *,
+    status: TaskStatus,
+    pending_reason: PendingReason | None,
+    submitted_by: str,
+    request_id: str | None,
+    now: int,
+) -> None:
+    """Write a new task."""
+    connection.execute(
+        _INSERT_TASK,
+        {
+            "task_id": task_id,
+            "type": draft.type,
+            "description": draft.description,
+            "status": status.value,
+            "pending_reason": pending_reason,
+            "priority": draft.priority,
+            "progress": 0,
+            "metadata": msgspec.json.encode(draft.metadata).decode(),
+            "tags": _list_text(draft.tags),
+            "depends_on": _list_text(draft.depends_on),
+            "agent": draft.agent,
+            "attempt": 0,
+            "max_attempts": draft.max_attempts,
+            "timeout_seconds": draft.timeout_seconds,
+            "submitted_by": submitted_by,
+            "request_id": request_id,
+            "created_at": now,
+            "run_at": draft.run_at,
+        },
+    )
+    if draft.tags:
+        connection.execute(insert(TAGS), [{"tag": t, "task_id": task_id} for t in draft.tags])
+    if draft.depends_on:
+        connection.execute(
+            insert(DEPENDENCIES),
+            [{"depends_on": other, "task_id": task_id} for other in draft.depends_on],
+        )
+    _count(connection, {(draft.type, status.value): 1})
+
+
+def _list_text(values: Sequence[str]) -> str | None:
+    return msgspec.json.encode(values).decode() if values else None
+
+
+_MOVING = (
+    TASKS.c.task_id,
+    TASKS.c.type,
+    TASKS.c.status,
+    TASKS.c.attempt,
+    TASKS.c.assigned_agent,
+    TASKS.c.submitted_by,
+    TASKS.c.request_id,
+    TASKS.c.started_at,
+    TASKS.c.agent,
+)
+
+
+def lock(connection: Connection, task_ids: Sequence[str]) -> dict[str, Moving]:
+    """Tasks about to be moved, locked for this transaction; absent ids are left out."""
+    rows = connection.execute(
+        select(*_MOVING)
+        .where(TASKS.c.task_id.in_(task_ids))
+        .order_by(TASKS.c.task_id)
+        .with_for_update()
+    )
+    return {row[0]: _moving(row) for row in rows}
+
+
+def _moving(row: Any) -> Moving:
+    return Moving(row[0], row[1], TaskStatus(row[2]), *row[3:])
+
+
+class Move(NamedTuple):
+    """Where a locked task goes, and what is written with it."""
+
+    task: Moving
+    to: TaskStatus
+    values: Mapping[str, Any]
+
+
+_updates: dict[tuple[str, ...], Any] = {}
+
+
+def _update_for(columns: tuple[str, ...]) -> Any:
+    statement = _updates.get(columns)
+    if statement is None:
+        statement = _updates[columns] = (
+            update(TASKS)
+            .where(TASKS.c.task_id == bindparam("of_task"))
+            .values({column: bindparam(f"new_{column}") for column in columns})
+        )
+    return statement
+
+
+def move(connection: Connection, moves: Sequence[Move]) -> None:
+    """The one way a task's status changes; ValueError for a move the state machine lacks."""
+    counts: dict[tuple[str, str], int] = {}
+    batches: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for task, to, values in moves:
+        if to not in TRANSITIONS[task.status]:
+            raise ValueError(f"task {task.task_id} cannot go from {task.status} to {to}")
+        if to is not task.status:
+            before, after = (task.type, task.status.value), (task.type, to.value)
+            counts[before] = counts.get(before, 0) - 1
+            counts[after] = counts.get(after, 0) + 1
+        columns = ("status", "pending_reason", *values)
+        row = {"of_task": task.task_id, "new_status": to.value, "new_pending_reason": None}
+        row.update((f"new_{column}", value) for column, value in values.items())
+        batches.setdefault(columns, []).append(row)
+    for columns, rows in batches.items():
+        connection.execute(_update_for(columns), rows if len(rows) > 1 else rows[0])
+    _count(connection, counts)
+
+
+def save_results(connection: Connection, results: Mapping[str, str]) -> None:
+    """Store results once; IntegrityError where a task already has one."""
+    rows = [{"task_id": task_id, "result": text} for task_id, text in results.items()]
+    if rows:
+        connection.execute(_INSERT_RESULT, rows if len(rows) > 1 else rows[0])
+
+
+_PROGRESS = (
+    update(TASKS)
+    .where(
+        TASKS.c.task_id == bindparam("of_task"),
+        TASKS.c.attempt == bindparam("of_attempt"),
+        TASKS.c.status == TaskStatus.PROCESSING.value,
+    )
+    .values(progress=bindparam("new_progress"), counters=bindparam("new_counters"))
+    .returning(*_MOVING)
+)
+
+
+def set_progress(
+    connection: Connection, task_id: str, *, attempt: int, progress: int, counters: dict[str, int]
+) -> Moving | None:
+    """Note how far an attempt is; None when it is no longer the one that runs."""
+    row = connection.execute(
+        _PROGRESS,
+        {
+            "of_task": task_id,
+            "of_attempt": attempt,
+            "new_progress": progress,
+            "new_counters": msgspec.json.encode(counters).decode(),
+        },
+    ).one_or_none()
+    return None if row is None else _moving(row)
+
+
+class Work(NamedTuple):
+    """What an agent is given of a task."""
+
+    task_id: str
+    type: str
+    description: str
+    metadata: dict[str, Any]
+
+
+def work(connection: Connection, task_ids: Sequence[str]) -> dict[str, Work]:
+    """What to do for each of these tasks."""
+    rows = connection.execute(
+        select(TASKS.c.task_id, TASKS.c.type, TASKS.c.description, TASKS.c.metadata).where(
+            TASKS.c.task_id.in_(task_ids)
+        )
+    )
+    return {row[0]: Work(row[0], row[1], row[2], msgspec.json.decode(row[3])) for row in rows}
+
+
+def task(row: Any) -> Task:
+    """A row of TASKS as the model has it."""
+    code = row.error_code
+    return Task(
+        task_id=row.task_id,
+        type=row.type,
+        description=row.description,
+        status=TaskStatus(row.status),
+        pending_reason=PendingReason(row.pending_reason) if row.pending_reason else None,
+        priority=row.priority,
+        progress=row.progress,
+        metadata=msgspec.json.decode(row.metadata),
+        counters=msgspec.json.decode(row.counters) if row.counters else {},
+        tags=tuple(msgspec.json.decode(row.tags)) if row.tags else (),
+        depends_on=tuple(msgspec.json.decode(row.depends_on)) if row.depends_on else (),
+        agent=row.agent,
+        assigned_agent=row.assigned_agent,
+        attempt=row.attempt,
+        max_attempts=row.max_attempts,
+        timeout_seconds=row.timeout_seconds,
+        submitted_by=row.submitted_by,
+        created_at=row.created_at,
+        run_at=row.run_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        error=TaskError(code, row.error_message) if code else None,
+    )
+
+
+_GET = select(TASKS).where(TASKS.c.task_id == bindparam("task_id"))
+
+
+def get(connection: Connection, task_id: str) -> Task | None:
+    """One task."""
+    row = connection.execute(_GET, {"task_id": task_id}).one_or_none()
+    return None if row is None else task(row)
+
+
+def get_result(connection: Connection, task_id: str) -> str | None:
+    """A completed task's result as JSON text."""
+    return connection.execute(select(RESULTS.c.result).where(RESULTS.c.task_id == task_id)).scalar()
+
+
+def waiting_for_agents(
+    connection: Connection, types: Iterable[str], agents: Iterable[str], *, limit: int
+) -> list[str]:
+    """Tasks pending for want of an agent, of these types or pinned to these agents."""
+    pinned = TASKS.c.agent.in_(sorted(agents))
+    free = TASKS.c.agent.is_(None) & TASKS.c.type.in_(sorted(types))
+    query = (
+        select(TASKS.c.task_id)
+        .where(TASKS.c.status == TaskStatus.PENDING.value)
+        .where(TASKS.c.pending_reason == PendingReason.NO_AGENT.value)
+        .where(pinned | free)
+        .order_by(TASKS.c.task_id)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def dependents(connection: Connection, task_ids: Sequence[str]) -> list[tuple[str, str]]:
+    """(waiting task, task it waits for) for whatever waits for one of these."""
+    rows = connection.execute(
+        select(DEPENDENCIES.c.task_id, DEPENDENCIES.c.depends_on)
+        .where(DEPENDENCIES.c.depends_on.in_(task_ids))
+        .order_by(DEPENDENCIES.c.task_id)
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def set_pending_reason(
+    connection: Connection, task_ids: Sequence[str], reason: PendingReason
+) -> None:
+    """Say anew why tasks that stay pending do."""
+    if task_ids:
+        connection.execute(
+            update(TASKS)
+            .where(TASKS.c.task_id.in_(task_ids), TASKS.c.status == TaskStatus.PENDING.value)
+            .values(pending_reason=reason)
+        )
+
+
+def unfinished_dependencies(connection: Connection, task_id: str) -> int:
+    """How many tasks this one still waits for."""
+    return connection.execute(
+        select(func.count())
+        .select_from(DEPENDENCIES.join(TASKS, TASKS.c.task_id == DEPENDENCIES.c.depends_on))
+        .where(DEPENDENCIES.c.task_id == task_id)
+        .where(TASKS.c.status != TaskStatus.COMPLETED.value)
+    ).scalar_one()
+
+
+def counts(connection: Connection) -> dict[tuple[str, str], int]:
+    """How many tasks there are of each (type, status)."""
+    rows = connection.execute(
+        select(COUNTS.c.type, COUNTS.c.status, func.sum(COUNTS.c.count)).group_by(
+            COUNTS.c.type, COUNTS.c.status
+        )
+    )
+    return {(row[0], row[1]): int(row[2]) for row in rows}
+
+
+_FINAL = tuple(status.value for status in TaskStatus if status.is_final)
+
+
+def remove_ended(connection: Connection, *, before: int, limit: int = 500) -> int:
+    """Delete up to `limit` tasks that ended before a moment, with all of theirs; how many went."""
+    rows = connection.execute(
+        select(TASKS.c.task_id, TASKS.c.type, TASKS.c.status)
+        .where(TASKS.c.status.in_(_FINAL), TASKS.c.ended_at < before)
+        .order_by(TASKS.c.task_id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    gone = [row.task_id for row in rows]
+    if gone:
+        for table in (RESULTS, TAGS, DEPENDENCIES, TASKS):
+            connection.execute(delete(table).where(table.c.task_id.in_(gone)))
+        changes = Counter((row.type, row.status) for row in rows)
+        _count(connection, {key: -number for key, number in changes.items()})
+    return len(gone)
+
+
+def recent_durations(connection: Connection, task_type: str, *, limit: int = 50) -> list[int]:
+    """How long (µs) the last completed tasks of a type took, among its newest few hundred."""
+    newest = (
+        select(TASKS.c.status, TASKS.c.started_at, TASKS.c.ended_at)
+        .where(TASKS.c.type == task_type)
+        .order_by(TASKS.c.task_id.desc())
+        .limit(limit * 6)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(newest.c.ended_at - newest.c.started_at)
+        .where(newest.c.status == TaskStatus.COMPLETED.value)
+        .limit(limit)
+    )
+    return [row[0] for row in rows]
