@@ -1,0 +1,138 @@
+"""Around every request: its id, the headers every answer has, and its limits of size and time.
+
+Plain ASGI, because every request passes through here.
+"""
+
+import asyncio
+import re
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sutazai import ids
+from sutazai.api.envelope import error_response, too_large
+from sutazai.errors import ErrorCode, SutazaiError
+
+MOST_BODY_BYTES = 10 * 1024 * 1024
+REQUEST_SECONDS = 30.0
+
+_VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+}
+"""On every answer that does not set them itself."""
+
+
+class Edge:
+    """The outermost layer: gives each request an id, and each answer its headers.
+
+    HEAD is served as GET; the server leaves out the body.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        shown = (b"x-request-id", request_id.encode())
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), shown]
+                there = {name for name, _ in headers}
+                headers += [header for header in _HEADERS.items() if header[0] not in there]
+                message["headers"] = headers
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            if _VALID_REQUEST_ID.fullmatch(value):
+                return str(value.decode("ascii"))
+            break
+    return ids.new_id("req")
+
+
+class Limits:
+    """Answers 413 to a body that is too large, and 503 to a request that takes too long."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        most_bytes: int = MOST_BODY_BYTES,
+        seconds: float = REQUEST_SECONDS,
+    ) -> None:
+        self._app = app
+        self._most_bytes = most_bytes
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, body and answer within the limits."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id: str = scope["state"]["request_id"]
+        length = _declared_length(scope)
+        if length is None:
+            receive = self._counted(receive)
+        elif length > self._most_bytes:
+            await too_large(request_id)(scope, receive, send)
+            return
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self._seconds) as limit:
+                await self._app(scope, receive, noting)
+        except TimeoutError:
+            if begun or not limit.expired():
+                raise
+            message = f"The request was not answered within {self._seconds:g} s; try again."
+            error = SutazaiError(ErrorCode.SERVICE_UNAVAILABLE, message, retry_after=1)
+            await error_response(error, request_id)(scope, receive, send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        """Guards a body that does not say how long it is."""
+        size = 0
+
+        async def counting() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._most_bytes:
+                raise HTTPException(413)
+            return message
+
+        return counting
+
+
+def _declared_length(scope: Scope) -> int | None:
+    """The body's length where the server holds the client to it; None for a body in chunks."""
+    length = None
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding":
+            return None
+        if name == b"content-length" and value.isdigit():
+            length = int(value)
+    return length

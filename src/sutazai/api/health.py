@@ -1,0 +1,45 @@
+"""`/health`: for probes, without authentication."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from sutazai import clock
+from sutazai.agents.model import AgentStatus
+from sutazai.api.requests import CurrentServices, answer
+from sutazai.api.schemas import Health
+from sutazai.errors import SutazaiError
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+@router.get(
+    "",
+    operation_id="getHealth",
+    summary="System health",
+    response_model=Health,
+    responses={503: {"model": Health, "description": "The database is out of reach"}},
+)
+async def get_health(services: CurrentServices) -> Response:
+    """How each part is; 503 only when the database is out of reach."""
+    try:
+        agents = await services.registry.list_agents()
+    except SutazaiError:
+        parts = {"database": "unhealthy", "agents": "unhealthy"}
+        reachable = False
+    else:
+        online = sum(agent.status is not AgentStatus.OFFLINE for agent in agents)
+        state = "healthy" if agents and online == len(agents) else "degraded"
+        parts = {"database": "healthy", "agents": state if online else "unhealthy"}
+        reachable = True
+    parts["engine"] = "healthy" if services.engine_is_healthy() else "unhealthy"
+    # No bus and no model is configured in this version: the bus is in process.
+    parts |= {"redis": "embedded", "ollama": "unavailable"}
+    fine = all(parts[part] == "healthy" for part in ("database", "agents", "engine"))
+    shown = {
+        "status": "unhealthy" if not reachable else "healthy" if fine else "degraded",
+        "version": services.version,
+        "uptime": (clock.now() - services.started_at) // clock.SECOND,
+        "services": parts,
+        "timestamp": clock.to_iso(clock.now()),
+    }
+    return answer(shown, status=200 if reachable else 503)

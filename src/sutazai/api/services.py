@@ -1,0 +1,24 @@
+"""What the HTTP edge calls; bootstrap fills it in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sutazai.agents.service import AgentRegistry
+from sutazai.events.feed import EventFeed
+from sutazai.identity.service import Identity
+from sutazai.limits.idempotency import Idempotency
+from sutazai.tasks.service import Tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """One of each feature's service; `started_at` in microseconds."""
+
+    version: str
+    started_at: int
+    identity: Identity
+    idempotency: Idempotency
+    tasks: Tasks
+    registry: AgentRegistry
+    events: EventFeed
+    engine_is_healthy: Callable[[], bool]

@@ -1,0 +1,301 @@
+"""`/tasks`: submit, follow, list, cancel, and read results."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from sutazai import clock
+from sutazai.api.lean import LeanRoute
+from sutazai.api.requests import (
+    Appointment,
+    Clean,
+    CurrentPrincipal,
+    CurrentServices,
+    IdempotencyKey,
+    Input,
+    Moment,
+    StrictRoute,
+    Whole,
+    answer,
+    needs,
+    origin_of,
+    replayable,
+)
+from sutazai.api.schemas import CancelledTask, Task, TaskDetails, TaskList, TaskOutcome, errors
+from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.identity.model import Principal, require
+from sutazai.tasks import model
+
+router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=StrictRoute)
+submissions = APIRouter(prefix="/tasks", tags=["tasks"], route_class=LeanRoute)
+
+_MOST_WAIT = 25.0
+
+
+Name = Annotated[str, Field(min_length=1, max_length=64), Clean]
+
+
+class TaskRequest(Input):
+    """A task to be done."""
+
+    type: Name
+    description: Annotated[str, Field(max_length=20_000), Clean]
+    priority: Annotated[int, Field(ge=1, le=10, strict=True), Whole] = model.DEFAULT_PRIORITY
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    timeout_seconds: Annotated[
+        float, Field(gt=0, le=86_400, description="per attempt", strict=True)
+    ] = model.DEFAULT_TIMEOUT_SECONDS
+    max_attempts: Annotated[int, Field(ge=1, le=20, strict=True), Whole] = model.DEFAULT_ATTEMPTS
+    run_at: Appointment | None = None
+    depends_on: Annotated[list[UUID], Field(max_length=100)] = Field(default_factory=list)
+    agent: Name | None = None
+    tags: Annotated[list[Name], Field(max_length=20)] = Field(default_factory=list)
+
+    def draft(self) -> model.TaskDraft:
+        """What the service takes."""
+        return model.TaskDraft(
+            type=self.type,
+            description=self.description,
+            priority=self.priority,
+            metadata=self.metadata,
+            timeout_seconds=self.timeout_seconds,
+            max_attempts=self.max_attempts,
+            run_at=None if self.run_at is None else clock.from_datetime(self.run_at),
+            depends_on=tuple(dict.fromkeys(map(str, self.depends_on))),
+            agent=self.agent,
+            tags=tuple(dict.fromkeys(self.tags)),
+        )
+
+
+@submissions.post(
+    "",
+    operation_id="createTask",
+    summary="Create new task",
+    status_code=201,
+    response_model=Task,
+    response_description="Task created",
+    responses=errors(403, 409),
+)
+async def create_task(
+    request: Request,
+    services: CurrentServices,
+    principal: Annotated[Principal, needs("execute", "tasks")],
+    body: TaskRequest,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Accept a task. Once this has answered, the task survives any crash of the server."""
+    replay = None
+    if key is not None:
+        replay = await replayable(request, key, principal=principal.actor)
+    task = await services.tasks.submit(
+        body.draft(),
+        submitted_by=principal.user_id,
+        origin=origin_of(request, principal),
+        replay=replay,
+    )
+    shown: dict[str, Any] = {
+        "task_id": task.task_id,
+        "type": task.type,
+        "description": task.description,
+        "status": task.status,
+        "priority": task.priority,
+        "estimated_completion": _iso(task.estimated_completion),
+        "assigned_agent": None,
+        "created_at": clock.to_iso(task.created_at),
+    }
+    if task.pending_reason is not None:
+        shown["pending_reason"] = task.pending_reason
+    return answer(shown, status=201, replay=replay, location=f"/api/v1/tasks/{task.task_id}")
+
+
+@router.get(
+    "",
+    operation_id="listTasks",
+    summary="List tasks, newest first",
+    response_model=TaskList,
+    responses=errors(403),
+)
+async def list_tasks(
+    services: CurrentServices,
+    principal: CurrentPrincipal,
+    status: model.TaskStatus | None = None,
+    type: Annotated[Name | None, Query(alias="type")] = None,  # noqa: A002  # the parameter's name
+    agent: Annotated[Name | None, Query(description="the agent it was assigned to")] = None,
+    priority: Annotated[int | None, Query(ge=1, le=10)] = None,
+    tag: Name | None = None,
+    submitter: Annotated[
+        Name | None, Query(description="a user's id, or `me`", examples=["me"])
+    ] = None,
+    created_after: Moment | None = None,
+    created_before: Moment | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    cursor: Annotated[
+        UUID | None, Query(description="`next_cursor` of the page before; for deep pages")
+    ] = None,
+) -> Response:
+    """Everybody's tasks for who may read tasks; otherwise one's own."""
+    mine = principal.user_id
+    submitted_by = mine if submitter == "me" else submitter
+    if not principal.may("read", "tasks"):
+        if submitted_by not in (None, mine):
+            require(principal, "read", "tasks")
+        submitted_by = mine
+    wanted = model.TaskFilter(
+        status=status,
+        type=type,
+        agent=agent,
+        priority=priority,
+        tag=tag,
+        submitted_by=submitted_by,
+        created_after=None if created_after is None else clock.from_datetime(created_after),
+        created_before=None if created_before is None else clock.from_datetime(created_before),
+    )
+    page = await services.tasks.list_tasks(
+        wanted, limit=limit, offset=offset, cursor=None if cursor is None else str(cursor)
+    )
+    shown: dict[str, Any] = {
+        "tasks": [task_view(task) for task in page.tasks],
+        "total": page.total,
+        "limit": limit,
+        "offset": offset,
+        "next_cursor": page.next_cursor,
+    }
+    if page.total_is_at_least:
+        shown["total_is_at_least"] = True
+    return answer(shown)
+
+
+TaskId = Annotated[UUID, Path(description="the id that createTask answered with")]
+Wait = Annotated[
+    float, Query(ge=0, le=_MOST_WAIT, description="seconds to wait at most for the task to end")
+]
+
+
+@router.get(
+    "/{task_id}",
+    operation_id="getTask",
+    summary="Get task status",
+    response_model=TaskDetails,
+    responses=errors(403, 404),
+)
+async def get_task(
+    task_id: TaskId, services: CurrentServices, principal: CurrentPrincipal, wait: Wait = 0
+) -> Response:
+    """A task as it is now; with `wait`, as soon as it has ended or the time is up."""
+    if wait > 0:
+        await _readable(services, principal, str(task_id), "tasks")
+        return answer(task_view(await services.tasks.get(str(task_id), wait=wait)))
+    return answer(task_view(await _readable(services, principal, str(task_id), "tasks")))
+
+
+@router.get(
+    "/{task_id}/result",
+    operation_id="getTaskResult",
+    summary="Get task result",
+    response_model=TaskOutcome,
+    responses=errors(403, 404, 409, 504),
+)
+async def get_task_result(
+    task_id: TaskId, services: CurrentServices, principal: CurrentPrincipal, wait: Wait = 0
+) -> Response:
+    """What the agent found, or why the task failed."""
+    await _readable(services, principal, str(task_id), "results")
+    outcome = await services.tasks.result(str(task_id), wait=wait)
+    shown: dict[str, Any] = {
+        "task_id": outcome.task_id,
+        "type": outcome.type,
+        "status": outcome.status,
+        "result": None if outcome.result is None else msgspec.Raw(outcome.result.encode()),
+        "completed_at": clock.to_iso(outcome.ended_at),
+    }
+    if outcome.error is not None:
+        shown["error"] = {"code": outcome.error.code, "message": outcome.error.message}
+    return answer(shown)
+
+
+@router.delete(
+    "/{task_id}",
+    operation_id="cancelTask",
+    summary="Cancel task",
+    response_model=CancelledTask,
+    responses=errors(403, 404, 409),
+)
+async def cancel_task(
+    request: Request, task_id: TaskId, services: CurrentServices, principal: CurrentPrincipal
+) -> Response:
+    """End a task that is waiting or running; one's own, or any with `write` on tasks."""
+    if not principal.may("write", "tasks"):
+        task = await _readable(services, principal, str(task_id), "tasks")
+        if task.submitted_by != principal.user_id:
+            require(principal, "write", "tasks")
+    task = await services.tasks.cancel(str(task_id), origin=origin_of(request, principal))
+    return answer(
+        {"task_id": task.task_id, "status": task.status, "cancelled_at": _iso(task.ended_at)}
+    )
+
+
+async def _readable(services: Any, principal: Principal, task_id: str, resource: str) -> model.Task:
+    """The task, if the principal may read the resource or submitted it.
+
+    Who may not learns nothing, not even whether the task exists.
+    """
+    may = principal.may("read", resource)
+    try:
+        task: model.Task = await services.tasks.get(task_id)
+    except SutazaiError as error:
+        if error.code is ErrorCode.NOT_FOUND and not may:
+            require(principal, "read", resource)
+        raise
+    if not may and task.submitted_by != principal.user_id:
+        require(principal, "read", resource)
+    return task
+
+
+def _iso(moment: int | None) -> str | None:
+    return None if moment is None else clock.to_iso(moment)
+
+
+_Ending = Literal["completed_at", "failed_at", "cancelled_at"]
+_ENDED: dict[model.TaskStatus, _Ending] = {
+    model.TaskStatus.COMPLETED: "completed_at",
+    model.TaskStatus.FAILED: "failed_at",
+    model.TaskStatus.CANCELLED: "cancelled_at",
+}
+
+
+def task_view(task: model.Task) -> dict[str, Any]:
+    """A task as the API shows it; the agent's counters stand among its metadata."""
+    shown: dict[str, Any] = {
+        "task_id": task.task_id,
+        "type": task.type,
+        "description": task.description,
+        "status": task.status,
+        "progress": task.progress,
+        "priority": task.priority,
+        "assigned_agent": task.assigned_agent,
+        "attempt": task.attempt,
+        "max_attempts": task.max_attempts,
+        "timeout_seconds": task.timeout_seconds,
+        "created_at": clock.to_iso(task.created_at),
+        "started_at": _iso(task.started_at),
+        "submitted_by": task.submitted_by,
+        "metadata": {**task.metadata, **task.counters},
+        "tags": task.tags,
+        "depends_on": task.depends_on,
+    }
+    if task.run_at is not None:
+        shown["run_at"] = clock.to_iso(task.run_at)
+    if task.agent is not None:
+        shown["agent"] = task.agent
+    if task.pending_reason is not None:
+        shown["pending_reason"] = task.pending_reason
+    if task.ended_at is not None:
+        shown[_ENDED[task.status]] = clock.to_iso(task.ended_at)
+    if task.error is not None:
+        shown["error"] = {"code": task.error.code, "message": task.error.message}
+    return shown

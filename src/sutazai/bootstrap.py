@@ -1,0 +1,257 @@
+"""The composition root: settings in, a running Application out."""
+
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from sutazai import clock, ids
+from sutazai.agents.contract import Agent
+from sutazai.agents.service import AgentDirectory, AgentHost, AgentRegistry
+from sutazai.analysis.pool import AnalysisPool
+from sutazai.api.app import ASGIApp, create_app
+from sutazai.api.services import Services
+from sutazai.builtin_agents.code_reviewer import CodeReviewer
+from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.database import (
+    SQLITE_FILE,
+    Connection,
+    Database,
+    DirectoryLock,
+    open_database,
+    schema,
+)
+from sutazai.engine import recurring
+from sutazai.engine import store as jobs
+from sutazai.engine.job import Consumer, Handler
+from sutazai.engine.recurring import Chore, Recurring
+from sutazai.engine.rescuer import Rescuer
+from sutazai.engine.scheduler import Scheduler
+from sutazai.engine.worker import Worker
+from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.events import log
+from sutazai.events.feed import EventFeed
+from sutazai.events.hub import EventHub
+from sutazai.events.model import NewEvent, Origin
+from sutazai.identity.hooks import Change
+from sutazai.identity.passwords import Passwords
+from sutazai.identity.service import Identity
+from sutazai.identity.tokens import Tokens
+from sutazai.identity.users import Users
+from sutazai.limits.idempotency import Idempotency
+from sutazai.settings import Settings
+from sutazai.tasks import retention
+from sutazai.tasks import runner as task_jobs
+from sutazai.tasks.cache import DatabaseResultCache
+from sutazai.tasks.runner import TaskRunner
+from sutazai.tasks.service import Tasks
+
+_DAY = 24 * 3600 * clock.SECOND
+_HOUR = 3600.0
+_SECRET_FILE = "jwt_secret"  # noqa: S105  # a file's name
+
+
+class Application:
+    """A running server but for its socket; `app` serves HTTP."""
+
+    def __init__(self, *, app: ASGIApp, services: Services, admin_password: str | None) -> None:
+        """`admin_password` is the one just generated for the first admin, to be shown once."""
+        self.app = app
+        self.services = services
+        self.admin_password = admin_password
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings, *, extra_agents: Sequence[Agent] = ()
+) -> AsyncIterator[Application]:
+    """Start everything the settings ask for; stop it in the reverse order, draining first.
+
+    `extra_agents` are hosted beside the built-in ones, on the same contract.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        data_dir = _prepared(settings.data_dir)
+        url = settings.database_url.get_secret_value() if settings.database_url else None
+        alone = url is None
+        if alone:
+            stack.callback(DirectoryLock(data_dir).release)
+        secret = _jwt_secret(settings, data_dir)
+        database = await open_database(url=url, data_dir=data_dir)
+        stack.push_async_callback(database.close)
+        identity = Identity(database=database, tokens=Tokens(secret=secret), on_change=_audit)
+        stack.callback(identity.close)
+        password = settings.admin_password
+        generated = await identity.users.ensure_admin(
+            password.get_secret_value() if password else None
+        )
+        services, worker = await _start_work(
+            stack, settings, database, identity, secret, alone, extra_agents
+        )
+        app = create_app(services, cors_origins=settings.cors_origins)
+        yield Application(app=app, services=services, admin_password=generated)
+        await worker.stop(drain_seconds=settings.drain_seconds)
+
+
+@contextlib.asynccontextmanager
+async def managing_users(settings: Settings) -> AsyncIterator[Users]:
+    """The accounts alone, beside a server that may be running on the same database."""
+    url = settings.database_url.get_secret_value() if settings.database_url else None
+    hasher = Passwords()
+    database = await open_database(url=url, data_dir=_prepared(settings.data_dir))
+    try:
+        yield Users(database=database, hasher=hasher, on_change=_audit, now=clock.now)
+    finally:
+        await database.close()
+        hasher.close()
+
+
+async def has_current_schema(settings: Settings) -> bool:
+    """Whether the next start will find its database as it wants it; SutazaiError if unusable."""
+    url = settings.database_url.get_secret_value() if settings.database_url else None
+    return await schema.is_current(url=url, path=settings.data_dir / SQLITE_FILE)
+
+
+async def _start_work(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    identity: Identity,
+    secret: bytes,
+    alone: bool,
+    extra_agents: Sequence[Agent],
+) -> tuple[Services, Worker]:
+    """Agents, engine, events and tasks, each started once what it needs is up."""
+    pool = AnalysisPool(processes=settings.analysis_processes)
+    builtin = built_in_agents(pool, settings)
+    descriptions = [agent.description for agent in builtin]
+    agents = [*builtin, *extra_agents] if settings.agents else []
+    hub = EventHub(database)
+    registry = AgentRegistry(database=database)
+    directory = AgentDirectory(database=database, always_known=descriptions)
+    idempotency = Idempotency(secret=secret)
+    runner = TaskRunner(
+        database=database,
+        registry=registry,
+        directory=directory,
+        agents=agents,
+        cache=DatabaseResultCache.factory(database=database, registry=registry),
+    )
+    chores = Recurring(database=database, chores=_chores(settings, database, identity, idempotency))
+    handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
+    worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
+    worker = Worker(
+        database=database,
+        worker_id=worker_id,
+        handlers=handlers,
+        consumers=[*map(_consumer, agents), recurring.CONSUMER],
+        lease_seconds=settings.lease_seconds,
+    )
+    host = AgentHost(
+        database=database,
+        worker_id=worker_id,
+        agents=[agent.description for agent in agents],
+        load=lambda: worker.load,
+        alone=alone,
+    )
+    scheduler = Scheduler(database=database, handlers=handlers)
+    rescuer = Rescuer(database=database, handlers=handlers)
+    tasks = Tasks(database=database, hub=hub, directory=directory, tell_ended=runner.task_ended)
+    if alone:
+        # The lock says that no other server lives, so what it was running is free at once.
+        await database.run(jobs.void_leases)
+        await rescuer.rescue()
+    await pool.start()
+    stack.push_async_callback(pool.close)
+    await directory.start()
+    for part in (hub, host, tasks, scheduler, rescuer):
+        await part.start()
+        stack.push_async_callback(part.stop)
+    await chores.ensure()
+    await worker.start()
+    services = Services(
+        version=version("sutazai"),
+        started_at=clock.now(),
+        identity=identity,
+        idempotency=idempotency,
+        tasks=tasks,
+        registry=registry,
+        events=EventFeed(database=database, hub=hub),
+        engine_is_healthy=lambda: worker.is_healthy,
+    )
+    return services, worker
+
+
+def built_in_agents(pool: AnalysisPool, settings: Settings) -> list[Agent]:
+    """The agents that come with the server."""
+    return [
+        MasterCoordinator(),
+        CodeReviewer(
+            pool=pool, workspace=str(settings.workspace), excluded=[str(settings.data_dir)]
+        ),
+    ]
+
+
+def _consumer(agent: Agent) -> Consumer:
+    said = agent.description
+    return Consumer(said.agent_id, (*said.capabilities, f"@{said.agent_id}"), said.max_capacity)
+
+
+def _chores(
+    settings: Settings, database: Database, identity: Identity, idempotency: Idempotency
+) -> list[Chore]:
+    def every_hour(name: str, purge: Callable[[Connection], int]) -> Chore:
+        return Chore(name, _HOUR, partial(recurring.in_batches, database, purge))
+
+    def old_events(connection: Connection) -> int:
+        before = clock.now() - int(settings.events_keep_days * _DAY)
+        return log.purge(connection, before=before)
+
+    chores = [
+        every_hour("events", old_events),
+        every_hour("idempotency", idempotency.purge),
+        every_hour("result_cache", retention.purge_cache),
+        every_hour("sessions", identity.purge),
+    ]
+    if settings.tasks_keep_days is not None:
+        keep = int(settings.tasks_keep_days * _DAY)
+        chores.append(every_hour("tasks", partial(retention.purge_tasks, keep)))
+    return chores
+
+
+def _audit(connection: Connection, change: Change) -> None:
+    origin = Origin(change.actor, change.request_id)
+    data = {"user_id": change.user_id, **change.data}
+    event = NewEvent(change.what, data, origin, "users", change.user_id)
+    log.append(connection, [event], now=clock.now())
+
+
+def _prepared(data_dir: Path) -> Path:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SutazaiError(
+            ErrorCode.VALIDATION_ERROR,
+            f"The data directory {data_dir} cannot be used: {error.strerror}. Choose another with "
+            "--data-dir.",
+        ) from error
+    return data_dir
+
+
+def _jwt_secret(settings: Settings, data_dir: Path) -> bytes:
+    """The configured secret, or the one in the data directory, made at the first start."""
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret.get_secret_value().encode()
+    path = data_dir / _SECRET_FILE
+    if not path.exists():
+        # Written aside and linked, so that two first starts cannot end up with two secrets.
+        aside = data_dir / ids.new_id(_SECRET_FILE)
+        aside.touch(mode=0o600)
+        aside.write_text(secrets.token_urlsafe(48))
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+        aside.unlink()
+    return path.read_text().strip().encode()

@@ -1,0 +1,150 @@
+from typing import Any
+
+import pytest
+
+from tests.api.agents import Obedient
+from tests.api.server import Server, ended, error_of, reached, submit, wrong_fields
+
+REVIEWER = "code-reviewer-01"
+
+
+async def test_the_list_has_the_fields_and_counts_of_the_specification(
+    server: Server, obedient: Obedient
+) -> None:
+    task = await submit(server.user, "obey", metadata={"do": "wait"})
+    await reached(server.user, task["task_id"], "processing")
+    listed = (await server.developer.get("/agents")).json()
+    agents = {agent["agent_id"]: agent for agent in listed["agents"]}
+    assert agents.keys() == {"master-coordinator", REVIEWER, "obedient-01", "twin-01"}
+    assert listed.keys() == {"agents", "total", "active", "idle", "busy"}
+    assert (listed["total"], listed["active"], listed["busy"]) == (4, 4, 1)
+    assert listed["idle"] == sum(agent["current_load"] == 0 for agent in agents.values())
+    coordinator = agents["master-coordinator"]
+    assert coordinator.keys() == {
+        "agent_id",
+        "name",
+        "type",
+        "status",
+        "capabilities",
+        "current_load",
+        "max_capacity",
+        "health",
+    }
+    assert (coordinator["name"], coordinator["type"]) == ("Master Coordinator", "orchestrator")
+    assert coordinator["health"].keys() == {"status", "last_heartbeat", "uptime_seconds"}
+    assert coordinator["health"]["status"] == "healthy"
+    reviewer = agents[REVIEWER]
+    assert reviewer["capabilities"] == ["code_review", "security_analysis"]
+    busy = agents["obedient-01"]
+    assert (busy["status"], busy["current_load"], busy["max_capacity"]) == ("busy", 1, 1)
+
+
+async def test_details_have_configuration_metrics_and_resources(server: Server) -> None:
+    agent = (await server.developer.get(f"/agents/{REVIEWER}")).json()
+    assert agent["configuration"].keys() == {
+        "model",
+        "max_iterations",
+        "memory_enabled",
+        "temperature",
+    }
+    assert agent["metrics"].keys() == {
+        "tasks_completed",
+        "average_duration",
+        "success_rate",
+        "error_rate",
+        "cache_hit_rate",
+    }
+    assert agent["resources"].keys() == {"cpu_usage", "memory_usage", "memory_limit"}
+    assert 0 < agent["resources"]["memory_usage"] < agent["resources"]["memory_limit"]
+
+
+async def test_metrics_are_null_before_the_first_task_and_measured_after(
+    fresh_server: Server,
+) -> None:
+    path = f"/agents/{REVIEWER}"
+    nothing = (await fresh_server.admin.get(path)).json()["metrics"]
+    assert nothing == {
+        "tasks_completed": 0,
+        "average_duration": None,
+        "success_rate": None,
+        "error_rate": None,
+        "cache_hit_rate": None,
+    }
+    good = await submit(fresh_server.user, "code_review", metadata={"code": "x = 1\n"})
+    bad = await submit(fresh_server.user, "code_review", metadata={"code": 5})
+    await ended(fresh_server.user, good["task_id"])
+    await ended(fresh_server.user, bad["task_id"])
+    metrics = (await fresh_server.admin.get(path)).json()["metrics"]
+    assert (metrics["tasks_completed"], metrics["success_rate"]) == (1, 0.5)
+    assert metrics["error_rate"] == 0.5
+    assert metrics["average_duration"] > 0
+
+
+async def test_a_change_of_configuration_reaches_the_next_task(
+    server: Server, obedient: Obedient
+) -> None:
+    path = "/agents/obedient-01"
+    changes = {"max_iterations": 5, "temperature": 0.8, "memory_enabled": False}
+    answer = await server.developer.patch(f"{path}/config", json=changes)
+    assert answer.status_code == 200
+    changed = answer.json()
+    assert changed.keys() == {"agent_id", "updated_fields", "configuration"}
+    assert changed["updated_fields"] == ["max_iterations", "temperature", "memory_enabled"]
+    assert changed["configuration"].items() >= changes.items()
+    shown = (await server.developer.get(path)).json()["configuration"]
+    assert shown == changed["configuration"]
+    while True:  # the directory learns of it a moment after the answer
+        task = await submit(server.user, "obey")
+        await ended(server.user, task["task_id"])
+        outcome = (await server.user.get(f"/tasks/{task['task_id']}/result")).json()
+        if outcome["result"]["configuration"] == shown:
+            break
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_iterations", 0),
+        ("max_iterations", 101),
+        ("max_iterations", 2.5),
+        ("max_iterations", True),
+        ("max_iterations", 10**400),
+        ("temperature", -0.1),
+        ("temperature", 2.1),
+        ("temperature", "warm"),
+        ("temperature", False),
+        ("memory_enabled", 1),
+        ("model", ""),
+        ("model", "a\0b"),
+        ("model", "x" * 201),
+        ("nonsense", 1),
+    ],
+)
+async def test_a_wrong_setting_is_named_and_nothing_changes(
+    server: Server, field: str, value: Any
+) -> None:
+    path = f"/agents/{REVIEWER}"
+    before = (await server.developer.get(path)).json()["configuration"]
+    changes = {"max_iterations": 7, field: value}
+    answer = await server.developer.patch(f"{path}/config", json=changes)
+    assert list(wrong_fields(answer)) == [field]
+    assert (await server.developer.get(path)).json()["configuration"] == before
+
+
+async def test_a_change_must_be_an_object_with_something_in_it(server: Server) -> None:
+    bodies: list[Any] = [[], "text", 5, None, {}]
+    for body in bodies:
+        answer = await server.developer.patch(f"/agents/{REVIEWER}/config", json=body)
+        error_of(answer, 422, "VALIDATION_ERROR")
+
+
+async def test_unknown_agents_are_not_found(server: Server) -> None:
+    for name in ("nobody", "..", "%2e%2e%2f%2e%2e%2fetc", "'; DROP TABLE agents; --", "é𝄞"):
+        if name not in ("..", "%2e%2e%2f%2e%2e%2fetc"):
+            answer = await server.developer.get(f"/agents/{name}")
+            error_of(answer, 404, "NOT_FOUND")
+        answer = await server.developer.patch(f"/agents/{name}/config", json={"temperature": 1})
+        error_of(answer, 404, "NOT_FOUND")
+    error_of(await server.developer.get("/agents/%00"), 422, "VALIDATION_ERROR")
+    answer = await server.developer.patch("/agents/%00/config", json={"temperature": 1})
+    error_of(answer, 422, "VALIDATION_ERROR")

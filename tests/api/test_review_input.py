@@ -1,0 +1,168 @@
+"""Paths and files that a review task may name, through the API: clear errors, nothing leaks."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.server import JSON, Server, ended, submit
+
+DEFECT = "import subprocess\nsubprocess.call(input(), shell=True)\n"
+
+
+async def review(server: Server, **metadata: Any) -> JSON:
+    """The outcome of a review of this input."""
+    task = await submit(server.user, "code_review", metadata=metadata, max_attempts=1)
+    await ended(server.user, task["task_id"])
+    answer = await server.user.get(f"/tasks/{task['task_id']}/result")
+    assert answer.status_code == 200, answer.text
+    outcome: JSON = answer.json()
+    return outcome
+
+
+def failure(outcome: JSON) -> str:
+    assert outcome["status"] == "failed"
+    assert outcome["error"]["code"] == "VALIDATION_ERROR"
+    message: str = outcome["error"]["message"]
+    return message
+
+
+@pytest.fixture
+def secret(server: Server) -> Path:
+    """A file beside the workspace that no task may read."""
+    path = server.workspace.parent / "outside-secret.py"
+    path.write_text("password = 'hunter2-of-the-neighbour'\n")
+    return path
+
+
+async def test_a_review_quotes_the_line_it_names(server: Server) -> None:
+    (server.workspace / "src").mkdir(exist_ok=True)
+    (server.workspace / "src" / "shop.py").write_text(DEFECT)
+    for path in ("/src/shop.py", "src/shop.py", "src/*.py"):
+        result = (await review(server, file_path=path))["result"]
+        lines = DEFECT.splitlines()
+        security = [one for one in result["issues"] if one["type"] == "security"]
+        assert security
+        for issue in security:
+            assert issue["file"].lstrip("/") == "src/shop.py"
+            assert lines[issue["line"] - 1].strip() in issue["code"]
+            assert {"severity", "description", "suggestion"} <= issue.keys()
+        assert result["metrics"]["lines_analyzed"] == 2
+        assert result["metrics"]["issues_found"] == len(result["issues"])
+
+
+async def test_code_may_be_given_inline(server: Server) -> None:
+    result = (await review(server, code=DEFECT, rules=["security"]))["result"]
+    assert {issue["type"] for issue in result["issues"]} == {"security"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../outside-secret.py",
+        "src/../../outside-secret.py",
+        "/../outside-secret.py",
+        "..\\outside-secret.py",
+        "/etc/passwd",
+        "//etc/passwd",
+        "file:///etc/passwd",
+        "~/.ssh/id_rsa",
+        "**/../../*",
+        "link.py",
+        "folder/outside-secret.py",
+        "nul\0.py",
+        "x" * 5000,
+        "a/" * 2000,
+        ".",
+        "*",
+    ],
+)
+async def test_nothing_outside_of_the_workspace_is_reached(
+    server: Server, secret: Path, path: str
+) -> None:
+    for name, target in [("link.py", secret), ("folder", secret.parent)]:
+        link = server.workspace / name
+        if not link.is_symlink():
+            link.symlink_to(target)
+    outcome = await review(server, file_path=path)
+    assert "hunter2" not in str(outcome)
+    assert "root:" not in str(outcome)
+    assert str(server.workspace.parent) not in str(outcome)
+    if outcome["status"] == "failed":
+        assert failure(outcome)
+
+
+async def test_the_data_directory_is_never_readable(server: Server) -> None:
+    for path in ("/.sutazai/jwt_secret", ".sutazai/*", "jwt_secret"):
+        assert failure(await review(server, files=[path]))
+
+
+async def test_a_binary_file_is_not_reviewed_and_says_so(server: Server) -> None:
+    (server.workspace / "picture.py").write_bytes(bytes(range(256)) * 100)
+    message = failure(await review(server, file_path="picture.py"))
+    assert "picture.py" in message
+
+
+async def test_a_file_of_50_mb_is_not_reviewed_and_says_so(server: Server) -> None:
+    with (server.workspace / "large.py").open("wb") as file:
+        file.truncate(50_000_000)
+    message = failure(await review(server, file_path="large.py"))
+    assert "large.py" in message
+    (server.workspace / "large.py").unlink()
+
+
+async def test_a_function_of_10_000_lines_is_reviewed(server: Server) -> None:
+    body = "".join(f"    x{n} = {n}\n" for n in range(10_000))
+    outcome = await review(server, code="def long():\n" + body)
+    assert outcome["status"] == "completed"
+    assert outcome["result"]["metrics"]["lines_analyzed"] == 10_001
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def broken(:\n",
+        "(" * 5000 + ")" * 5000,
+        "x = " + "-" * 20_000 + "1",
+        "a\0b",
+        "\ufeffx = 1\n",
+    ],
+    ids=["syntax", "parentheses", "minus", "nul", "bom"],
+)
+async def test_code_that_cannot_be_parsed_is_reported_not_skipped(
+    server: Server, code: str
+) -> None:
+    outcome = await review(server, code=code)
+    if outcome["status"] == "failed":
+        assert failure(outcome)
+    elif not code.startswith("\ufeff"):
+        [unparsed] = outcome["result"]["unparsed"]
+        assert unparsed["reason"]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"code": 5},
+        {"code": ""},
+        {"file_path": 5},
+        {"files": [1, 2]},
+        {"files": [""]},
+        {"rules": ["nonsense"]},
+        {"rules": 5},
+        {"language": []},
+        {"repository": "https://example.com/x.git"},
+        {"file_path": "not/there.py"},
+    ],
+    ids=str,
+)
+async def test_wrong_metadata_fails_the_task_with_the_reason(
+    server: Server, metadata: dict[str, Any]
+) -> None:
+    message = failure(await review(server, **metadata))
+    assert len(message) > 10
+    assert "Traceback" not in message
+
+
+async def test_an_empty_workspace_fails_a_task_that_names_nothing(fresh_server: Server) -> None:
+    assert "empty" in failure(await review(fresh_server))
