@@ -1,0 +1,269 @@
+"""The client: one method for each thing the server can do."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from sutazai_client.errors import SutazAIError, WaitTimeout
+from sutazai_client.tokens import MemoryTokens, Tokens, TokenStore
+from sutazai_client.transport import Transport, tokens_of
+
+FINAL = frozenset({"completed", "failed", "cancelled"})
+"""The statuses in which a task has ended."""
+
+_LONGEST_WAIT = 20.0
+_SHORTEST_POLL = 0.2
+
+
+class SutazAIClient:
+    """Talks to one server, as one user; answers are the API's JSON as dictionaries.
+
+    Give `token` (an access token) or `api_key`, or call `login`. Tokens of a login are renewed by
+    themselves. `timeout` is seconds for one request, `attempts` how often one is tried where the
+    server is out of reach or busy: repeating is safe, nothing happens twice. Methods raise
+    SutazAIError.
+
+        with SutazAIClient() as client:
+            client.login("admin", password)
+            task = client.create_task("code_review", "Review the parser", metadata={"file": "p.py"})
+            print(client.get_result(task["task_id"], wait=60)["result"]["summary"])
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://localhost:10010",
+        token: str | None = None,
+        *,
+        api_key: str | None = None,
+        tokens: TokenStore | None = None,
+        timeout: float = 30.0,
+        attempts: int = 4,
+    ) -> None:
+        store = MemoryTokens(Tokens(token) if token else None) if tokens is None else tokens
+        self._transport = Transport(
+            base_url, store=store, api_key=api_key, timeout=timeout, attempts=attempts
+        )
+
+    @property
+    def base_url(self) -> str:
+        """The server's address, without `/api/v1`."""
+        return self._transport.base_url
+
+    @property
+    def token(self) -> str | None:
+        """The access token in use; None without a session."""
+        tokens = self._transport.store.load()
+        return None if tokens is None else tokens.access_token
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The session's tokens, to be kept by who wants to go on with it later."""
+        return self._transport.store.load()
+
+    def close(self) -> None:
+        """Let the connections go; the session stays."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- who one is
+
+    def login(self, username: str, password: str) -> str:
+        """Start a session; returns its access token."""
+        pair = self._transport.open("/auth/login", {"username": username, "password": password})
+        tokens = tokens_of(pair)
+        self._transport.store.save(tokens)
+        return tokens.access_token
+
+    def refresh(self) -> str:
+        """Renew the tokens now; done by itself when they are about to lapse."""
+        tokens = self._transport.store.load()
+        renewed = None if tokens is None else self._transport.renew(tokens)
+        if renewed is None:
+            raise SutazAIError("There is no session to renew. Log in first.", code="UNAUTHORIZED")
+        return renewed.access_token
+
+    def logout(self) -> None:
+        """End the session; its tokens are void."""
+        self._transport.call("POST", "/auth/logout")
+        self._transport.store.save(None)
+
+    def me(self) -> dict[str, Any]:
+        """The account in use, with its roles, tier and permissions."""
+        return self._dict("GET", "/auth/me")
+
+    # --- tasks
+
+    def create_task(
+        self,
+        task_type: str,
+        description: str,
+        *,
+        idempotency_key: str | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Submit a task; once this returns, the server will not lose it.
+
+        Further fields: `priority` (1 to 10), `metadata`, `timeout_seconds`, `max_attempts`,
+        `run_at`, `depends_on`, `agent`, `tags`. The same `idempotency_key` never makes a second
+        task; without one, each call makes one task, however often it has to be sent.
+        """
+        body = {"type": task_type, "description": description, **kwargs}
+        return self._dict("POST", "/tasks", body=body, key=idempotency_key)
+
+    def get_task(self, task_id: str, *, wait: float = 0) -> dict[str, Any]:
+        """A task as it is now; with `wait`, as soon as it has ended or so many seconds are over.
+
+        The server waits for 25 seconds at most; see `wait_for_task`.
+        """
+        params = {"wait": wait} if wait > 0 else None
+        return self._dict("GET", f"/tasks/{_part(task_id)}", params=params, wait=wait)
+
+    def wait_for_task(self, task_id: str, timeout: float = 300) -> dict[str, Any]:
+        """The task once it is completed, failed or cancelled.
+
+        TimeoutError after `timeout` seconds; the task goes on.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            begun = time.monotonic()
+            wait = min(_LONGEST_WAIT, max(0.0, end - begun))
+            task = self.get_task(task_id, wait=wait)
+            if task["status"] in FINAL:
+                return task
+            now = time.monotonic()
+            if now >= end:
+                raise WaitTimeout(f"Task {task_id} did not complete in {timeout:g} seconds")
+            # A server that is stopping answers at once: do not ask in a tight loop.
+            time.sleep(max(0.0, min(_SHORTEST_POLL, end - now) - (now - begun)))
+
+    def get_result(self, task_id: str, *, wait: float = 0) -> dict[str, Any]:
+        """What came of a task: `status`, and `result` or `error`.
+
+        Waits for the end up to `wait` seconds, any number; then, and for a cancelled task, raises.
+        """
+        if wait > _LONGEST_WAIT:
+            self.wait_for_task(task_id, timeout=wait)
+            wait = 0
+        params = {"wait": wait} if wait > 0 else None
+        return self._dict("GET", f"/tasks/{_part(task_id)}/result", params=params, wait=wait)
+
+    def list_tasks(self, **filters: Any) -> dict[str, Any]:
+        """A page of tasks, newest first: `tasks`, `total`, `next_cursor`.
+
+        Filters: `status`, `type`, `agent`, `priority`, `tag`, `submitter`, `created_after`,
+        `created_before`; `limit` (up to 100), `offset` or `cursor`.
+        """
+        return self._dict("GET", "/tasks", params=_given(filters))
+
+    def iter_tasks(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Every task that matches, newest first, page after page. Filters: see `list_tasks`."""
+        cursor = filters.pop("cursor", None)
+        filters.setdefault("limit", 100)
+        while True:
+            page = self.list_tasks(**filters, cursor=cursor)
+            yield from page["tasks"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def cancel_task(self, task_id: str) -> dict[str, Any]:
+        """End a task that is waiting or running."""
+        return self._dict("DELETE", f"/tasks/{_part(task_id)}")
+
+    # --- agents
+
+    def list_agents(self) -> dict[str, Any]:
+        """Every agent with its load, and how many are active, idle and busy."""
+        return self._dict("GET", "/agents")
+
+    def get_agent(self, agent_id: str) -> dict[str, Any]:
+        """An agent with its configuration, metrics and resources."""
+        return self._dict("GET", f"/agents/{_part(agent_id)}")
+
+    def update_agent_config(self, agent_id: str, **changes: Any) -> dict[str, Any]:
+        """Change some of an agent's settings."""
+        return self._dict("PATCH", f"/agents/{_part(agent_id)}/config", body=changes)
+
+    # --- events, health
+
+    def events(self, after: int = 0, limit: int = 100) -> dict[str, Any]:
+        """A page of the event log: `events` with an id above `after`, and `next_after`."""
+        return self._dict("GET", "/events", params={"after": after, "limit": limit})
+
+    def iter_events(self, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Every event after a cursor up to now, in order."""
+        while True:
+            page = self.events(after, limit=1000)
+            yield from page["events"]
+            if page["next_after"] <= after:
+                return
+            after = page["next_after"]
+
+    def health(self) -> dict[str, Any]:
+        """How the server and its parts are; needs no login."""
+        return self._dict("GET", "/health")
+
+    # --- users and API keys
+
+    def list_users(self, *, limit: int = 100, offset: int = 0) -> dict[str, Any]:
+        """A page of accounts, oldest first."""
+        return self._dict("GET", "/users", params={"limit": limit, "offset": offset})
+
+    def get_user(self, user_id: str) -> dict[str, Any]:
+        """One account."""
+        return self._dict("GET", f"/users/{_part(user_id)}")
+
+    def create_user(
+        self, username: str, password: str, *, roles: Sequence[str] = ("user",), tier: str = "free"
+    ) -> dict[str, Any]:
+        """Make an account."""
+        body = {"username": username, "password": password, "roles": list(roles), "tier": tier}
+        return self._dict("POST", "/users", body=body)
+
+    def update_user(self, user_id: str, **changes: Any) -> dict[str, Any]:
+        """Change `password`, `roles`, `tier` or `enabled`; a new password ends the sessions."""
+        return self._dict("PATCH", f"/users/{_part(user_id)}", body=changes)
+
+    def delete_user(self, user_id: str) -> None:
+        """Remove an account with its sessions and keys."""
+        self._transport.call("DELETE", f"/users/{_part(user_id)}")
+
+    def create_api_key(self, name: str, *, expires_at: str | None = None) -> dict[str, Any]:
+        """A key with this user's rights; `api_key` in the answer is not shown again."""
+        body = _given({"name": name, "expires_at": expires_at})
+        return self._dict("POST", "/auth/keys", body=body)
+
+    def list_api_keys(self) -> dict[str, Any]:
+        """This user's keys, without their secrets."""
+        return self._dict("GET", "/auth/keys")
+
+    def delete_api_key(self, key_id: str) -> None:
+        """Make a key void."""
+        self._transport.call("DELETE", f"/auth/keys/{_part(key_id)}")
+
+    def _dict(self, method: str, path: str, **how: Any) -> dict[str, Any]:
+        answer = self._transport.call(method, path, **how)
+        if not isinstance(answer, dict):
+            raise SutazAIError(f"{method} {path} answered with something other than an object")
+        return answer
+
+
+def _part(identifier: str) -> str:
+    """An id as one component of a path, whatever it holds."""
+    return quote(str(identifier), safe="")
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

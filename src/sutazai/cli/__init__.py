@@ -1,0 +1,1 @@
+"""The command line: operating a server, and using one."""

@@ -1,0 +1,62 @@
+"""A whole server in a thread of this process, for as long as a command needs one."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from sutazai.bootstrap import running
+from sutazai.cli.listener import Listener, open_socket, url_of
+from sutazai.settings import Settings
+
+
+@contextlib.contextmanager
+def embedded_server(settings: Settings) -> Iterator[str]:
+    """The URL of a server with these settings; it is gone when the block ends, however it ends."""
+    ready: concurrent.futures.Future[_Running] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            # Not uvloop: its child processes want the main thread.
+            asyncio.run(_serve(settings, ready))
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    thread = threading.Thread(target=run, name="embedded-server")
+    thread.start()
+    try:
+        yield ready.result().url
+    finally:
+        # Also where Ctrl-C came while it was still starting: it can be told once it is up.
+        with contextlib.suppress(Exception):
+            ready.result().stop()
+        thread.join()
+
+
+class _Running:
+    """What the other thread needs of a server that is up."""
+
+    def __init__(self, url: str, listener: Listener) -> None:
+        self.url = url
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+
+    def stop(self) -> None:
+        """Ask the server to end; safe from any thread."""
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
+            self._loop.call_soon_threadsafe(self._listener.stop)
+
+
+async def _serve(settings: Settings, ready: "concurrent.futures.Future[_Running]") -> None:
+    with open_socket(settings.host, settings.port) as opened:
+        async with running(settings) as application:
+            listener = Listener(application, settings)
+            serving = asyncio.create_task(listener.serve(sockets=[opened]))
+            up = asyncio.create_task(listener.up.wait())
+            await asyncio.wait((serving, up), return_when=asyncio.FIRST_COMPLETED)
+            up.cancel()
+            ready.set_result(_Running(url_of(opened, settings.host), listener))
+            await serving

@@ -1,0 +1,144 @@
+"""A review's result as a person reads it: by file, worst file first, with the code beside it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from sutazai.cli.output import printable
+
+SEVERITIES = ("critical", "high", "medium", "low", "info")
+"""Worst first, as the analysis orders them."""
+
+_STYLES = {
+    "critical": "bold white on red",
+    "high": "bold red",
+    "medium": "yellow",
+    "low": "cyan",
+    "info": "dim",
+}
+_MARGIN = 10
+_SKIPPED_NAMED = 2
+
+Issue = Mapping[str, Any]
+PathOf = Callable[[str], str]
+"""How a result's path (`/` is the workspace's root) is written for this reader."""
+
+
+def print_issues(console: Console, issues: Sequence[Issue], path_of: PathOf) -> None:
+    """Every issue given: the file with the worst first, in a file from top to bottom."""
+    worst: dict[str, tuple[bool, int]] = {}
+    for issue in issues:
+        rank = (bool(issue.get("in_test")), SEVERITIES.index(issue["severity"]))
+        worst[issue["file"]] = min(worst.get(issue["file"], rank), rank)
+    ordered = sorted(
+        issues,
+        key=lambda issue: (
+            worst[issue["file"]],
+            issue["file"],
+            issue["line"],
+            issue["column"],
+        ),
+    )
+    print_in_order(console, ordered, path_of)
+
+
+def print_in_order(console: Console, issues: Sequence[Issue], path_of: PathOf) -> None:
+    """Every issue in the order given, the file named whenever it changes."""
+    for file, group in groupby(issues, key=lambda issue: str(issue["file"])):
+        console.print(Text(printable(path_of(file)), "bold underline"), soft_wrap=True)
+        for issue in group:
+            _print_issue(console, issue)
+        console.print()
+
+
+def _print_issue(console: Console, issue: Issue) -> None:
+    severity = issue["severity"]
+    place = f"{issue['line']}:{issue['column']}"
+    head = Text(f"{place:>8}  ", "dim")
+    head.append(severity, _STYLES[severity])
+    head.append(f"  {printable(issue['rule'])}", "bold")
+    if issue["cwe"] is not None:
+        head.append(f"  CWE-{issue['cwe']}", "dim")
+    if issue["confidence"] != "high":
+        head.append(f"  {issue['confidence']} confidence", "dim")
+    console.print(head, soft_wrap=True)
+    width = max(20, console.width - _MARGIN - 2)
+    code = Text(window(issue["code"], issue["column"], width), "blue")
+    _print_block(console, Text("  "), Text(printable(issue["description"])), width)
+    _print_block(console, Text("│ ", "dim"), code, width)
+    _print_block(console, Text("→ ", "green"), Text(printable(issue["suggestion"])), width)
+
+
+def _print_block(console: Console, mark: Text, text: Text, width: int) -> None:
+    """Wrapped, indented, the mark before its first line; nothing behind it but the line's end."""
+    for number, line in enumerate(text.wrap(console, width)):
+        line.rstrip()
+        before = Text(" " * _MARGIN) + (mark if number == 0 else Text(" " * len(mark)))
+        console.print(before + line, soft_wrap=True)
+
+
+def window(code: str, column: int, width: int) -> str:
+    """As much of a line of code as fits, the named column in it; cuts are marked by `…`."""
+    bare = code.lstrip()
+    shown = printable(bare.rstrip())
+    if len(shown) <= width:
+        return shown
+    # What stands before the column may have grown by being written out.
+    before = len(printable(bare[: max(0, column - 1 - (len(code) - len(bare)))]))
+    start = 0 if before < width - 10 else min(before - width // 3, len(shown) - width + 1)
+    cut = ("…" if start else "") + shown[start:]
+    return cut if len(cut) <= width else cut[: width - 1] + "…"
+
+
+def severity_counts(issues: Iterable[Issue]) -> Text:
+    """Such as `5 critical · 10 high`."""
+    counts = Counter(issue["severity"] for issue in issues)
+    parts = [
+        Text(f"{counts[severity]} {severity}", _STYLES[severity])
+        for severity in SEVERITIES
+        if counts[severity]
+    ]
+    return Text(" · ", "dim").join(parts) if parts else Text("no issues", "bold green")
+
+
+def print_summary(
+    console: Console, result: Mapping[str, Any], path_of: PathOf, *, where: str
+) -> None:
+    """What was found and looked at, and what was not; `where` says who reviewed."""
+    metrics = result["metrics"]
+    console.print(severity_counts(result["issues"]))
+    cached = metrics["files_cached"]
+    facts = [
+        f"{_count(metrics['files_analyzed'], 'file')}, "
+        f"{_count(metrics['lines_analyzed'], 'line')} in {metrics['time_taken']:.1f} s, {where}"
+        + (f"; {cached} unchanged and taken from the cache" if cached else "")
+    ]
+    if result["issues_truncated"]:
+        facts.append(f"Of {metrics['issues_found']:,} issues the worst are listed; name less.")
+    if result["suppressed"]:
+        facts.append(f"{_count(result['suppressed'], 'finding')} accepted by comments in the code")
+    for fact in facts:
+        console.print(Text(fact, "dim"), soft_wrap=True)
+    for item in result["unparsed"]:
+        console.print(
+            Text("Not parsed: ", "yellow")
+            + Text(
+                f"{printable(path_of(item['file']))}:{item['line']}: {printable(item['reason'])}"
+            )
+        )
+    by_reason: dict[str, list[str]] = {}
+    for item in result["skipped"]:
+        by_reason.setdefault(item["reason"], []).append(path_of(item["file"]))
+    for reason, files in by_reason.items():
+        named = ", ".join(map(printable, files[:_SKIPPED_NAMED]))
+        more = f" and {len(files) - _SKIPPED_NAMED} more" if len(files) > _SKIPPED_NAMED else ""
+        said = f"{printable(reason)} ({named}{more})"
+        console.print(Text("Skipped: ", "yellow") + Text(said, "dim"), soft_wrap=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

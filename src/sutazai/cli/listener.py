@@ -1,0 +1,92 @@
+"""The HTTP server on a socket of ours, so that starting and stopping are in our hands."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from sutazai.bootstrap import Application
+from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.settings import Settings
+
+_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104  # compared with, not bound to
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Bound, not yet listening; SutazaiError says why an address cannot be had."""
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, kind, protocol, _, address = found[0]
+        opened = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+    except OSError as error:
+        opened.close()
+        raise _cannot_listen(host, port, error) from error
+    return opened
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> SutazaiError:
+    if error.errno == errno.EADDRINUSE:
+        code = ErrorCode.CONFLICT
+        message = f"Port {port} on {host} is in use by another program. Choose one with --port."
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        code = ErrorCode.FORBIDDEN
+        message = f"Port {port} may not be used without privileges. Choose another with --port."
+    else:
+        code = ErrorCode.VALIDATION_ERROR
+        message = (
+            f"This machine cannot listen on {host!r}: {error.strerror}. Choose an address of its "
+            "own with --host."
+        )
+    return SutazaiError(code, message)
+
+
+def url_of(opened: socket.socket, host: str) -> str:
+    """Where a browser on this machine finds it."""
+    name = "localhost" if host in (*_EVERYWHERE, *_LOOPBACK) else host
+    if ":" in name:
+        name = f"[{name}]"
+    return f"http://{name}:{opened.getsockname()[1]}"
+
+
+class Listener(uvicorn.Server):
+    """Serves an application on a socket; leaves the signals to whoever started it."""
+
+    def __init__(self, application: Application, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application.app,
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=10,
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=list(settings.trusted_proxies),
+            )
+        )
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so through `up`."""
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: uvicorn would end the process by the signal before running tasks are drained."""
+        yield
+
+    def stop(self) -> None:
+        """Finish what is being answered, then return from `serve`."""
+        self.should_exit = True

@@ -1,0 +1,173 @@
+"""`sutazai review`: by the server of this folder where it can see the files, else here and now.
+
+The rule: a server reviews if it runs on this data directory, has the paths in its workspace, and a
+credential for it is at hand. Otherwise the same agent reviews in this process, for the moment, and
+leaves nothing behind.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import typer
+
+from sutazai.cli import progress, serving, session
+from sutazai.cli.failures import ANSWER_IS_NO, Failure
+from sutazai.cli.findings_view import SEVERITIES, print_issues, print_summary
+from sutazai.cli.following import follow
+from sutazai.cli.output import Format, out, print_json
+from sutazai.cli.review_input import Target, target_of
+
+if TYPE_CHECKING:
+    from sutazai_client import SutazAIClient
+
+NEVER = "never"
+_NAME = "review"
+_TYPE = "code_review"
+
+
+class _Reviewed(NamedTuple):
+    result: dict[str, Any]
+    target: Target
+    where: str
+
+
+def review(
+    paths: list[Path],
+    *,
+    rules: Sequence[str],
+    fail_on: str,
+    output: Format,
+    embedded: bool,
+    quiet: bool,
+) -> None:
+    """Print what is wrong in these files; exit code 1 from severity `fail_on` upwards."""
+    target = target_of(paths)
+    with progress.display(quiet=quiet) as display:
+        done = None if embedded else _by_server(target, rules, display)
+        if done is None:
+            done = _Reviewed(_here(target, rules, display), target, "in this process")
+    path_of = done.target.path_of
+    if output is Format.JSON:
+        print_json(_with_paths(done))
+    else:
+        console = out()
+        print_issues(console, done.result["issues"], path_of)
+        print_summary(console, done.result, path_of, where=done.where)
+    if _fails(done.result, fail_on):
+        raise typer.Exit(ANSWER_IS_NO)
+
+
+def _fails(result: Mapping[str, Any], fail_on: str) -> bool:
+    """Counted by the metrics, because the list of issues may be cut."""
+    if fail_on == NEVER:
+        return False
+    failing = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
+    return any(result["metrics"]["by_severity"].get(severity) for severity in failing)
+
+
+def _metadata(target: Target, rules: Sequence[str]) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    if target.patterns:
+        metadata["files"] = list(target.patterns)
+    if rules:
+        metadata["rules"] = list(rules)
+    return metadata
+
+
+def _by_server(target: Target, rules: Sequence[str], display: progress.Display) -> _Reviewed | None:
+    """The review by the running server; None where there is none that could."""
+    held = serving.found()
+    there = None if held is None else target.within(held.workspace)
+    if held is None or there is None or not session.has_credential(held.url):
+        return None
+    with session.connect(held.url) as client:
+        ended = _submitted(client, _metadata(there, rules), display)
+        if ended["status"] != "completed":
+            error = ended.get("error") or {"message": f"The review was {ended['status']}."}
+            raise Failure(error["message"])
+        result = client.get_result(ended["task_id"])["result"]
+    return _Reviewed(result, there, f"by the server at {held.url}")
+
+
+def _submitted(
+    client: "SutazAIClient", metadata: dict[str, Any], display: progress.Display
+) -> dict[str, Any]:
+    task = client.create_task(_TYPE, "sutazai review", metadata=metadata)
+    try:
+        return follow(client, {_NAME: task["task_id"]}, display)[_NAME]
+    except KeyboardInterrupt:
+        # Nobody is left to read the result.
+        client.cancel_task(task["task_id"])
+        raise
+
+
+def _here(target: Target, rules: Sequence[str], display: progress.Display) -> dict[str, Any]:
+    from sutazai.agents.contract import AgentError, Assignment
+    from sutazai.analysis.pool import AnalysisPool
+    from sutazai.builtin_agents.code_reviewer import CodeReviewer
+    from sutazai.settings import load
+
+    settings = load()
+
+    async def run() -> dict[str, Any]:
+        pool = AnalysisPool(processes=settings.analysis_processes)
+        await pool.start()
+        try:
+            agent = CodeReviewer(
+                pool=pool,
+                workspace=str(target.root),
+                excluded=[str(settings.data_dir.absolute())],
+            )
+            assignment = Assignment(
+                assignment_id=_NAME,
+                task_id=_NAME,
+                type=_TYPE,
+                description="sutazai review",
+                metadata=_metadata(target, rules),
+                attempt=1,
+                configuration={},
+            )
+            return await agent.handle(assignment, _Context(display))
+        finally:
+            await pool.close()
+
+    try:
+        return asyncio.run(run())
+    except AgentError as error:
+        raise Failure(error.message) from error
+
+
+class _NoCache:
+    """Remembers nothing: what is reviewed here leaves nothing behind."""
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Nothing."""
+        return {}
+
+    async def put_many(self, entries: Mapping[str, bytes]) -> None:
+        """Nothing."""
+
+
+class _Context:
+    """What the runner of a server would lend to the agent."""
+
+    def __init__(self, display: progress.Display) -> None:
+        self.cache = _NoCache()
+        self._display = display
+
+    async def progress(self, percent: int, **counters: int) -> None:
+        """Show it."""
+        status = "completed" if percent >= 100 else "processing"
+        self._display.show(_NAME, {"status": status, "progress": percent, "metadata": counters})
+
+
+def _with_paths(done: _Reviewed) -> dict[str, Any]:
+    """The agent's result, with paths as this user writes them."""
+
+    def renamed(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return [{**item, "file": done.target.path_of(item["file"])} for item in items]
+
+    listed = ("issues", "unparsed", "skipped")
+    return {**done.result, **{name: renamed(done.result[name]) for name in listed}}

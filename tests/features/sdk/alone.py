@@ -1,0 +1,92 @@
+"""A server on port 10010 in a network of its own, and the specification's examples against it.
+
+Run as `alone.py python|curl PORT`, if possible inside `unshare --user --map-root-user --net`, where
+10010 is free; 0 takes another port. Prints what the examples print.
+"""
+
+import fcntl
+import json
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from sutazai_client import SutazAIClient
+
+from sutazai.cli.embedded import embedded_server
+from sutazai.settings import Settings
+from tests.features.sdk.embedding import DEFECT
+
+HERE = Path(__file__).parent
+ADMIN = "the administrator's"
+_SET_FLAGS, _UP = 0x8914, 0x1
+
+
+def bring_loopback_up() -> None:
+    """What `ip link set lo up` does, where there is no `ip`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sh", b"lo", _UP))
+
+
+def settings(folder: Path, port: int) -> Settings:
+    values: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": port,
+        "data_dir": folder / "data",
+        "workspace": folder,
+        "agents": True,
+        "database_url": None,
+        "jwt_secret": None,
+        "admin_password": SecretStr(ADMIN),
+        "analysis_processes": 1,
+    }
+    return Settings(**values)
+
+
+def python_example(url: str) -> None:
+    """The class and its usage as they stand; elsewhere than on 10010, with that default changed."""
+    text = (HERE / "specification_client.txt").read_text()
+    run([sys.executable, "-W", "error", "-c", text.replace("http://localhost:10010", url)])
+
+
+def curl_examples(url: str) -> None:
+    """Each line as it stands but for the token and the id, which only we can know."""
+    text = (HERE / "specification_curl.txt").read_text().replace("http://localhost:10010", url)
+    if shutil.which("curl") is None:
+        text = text.replace("curl ", f"{sys.executable} {HERE / 'plain_curl.py'} ")
+    login, create, get = [part for part in text.split("\n\n") if "http" in part]
+    token = json.loads(run(["sh", "-c", login]))["access_token"]
+    task = json.loads(run(["sh", "-c", re.sub(r"eyJ[^\"]+", token, create)]))
+    get = re.sub(r"eyJ[^\"]+", token, get)
+    run(["sh", "-c", get.replace("550e8400-e29b-41d4-a716-446655440000", task["task_id"])])
+
+
+def run(command: list[str]) -> str:
+    """What it prints, which is also passed on, one line a command."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    sys.stdout.write(done.stdout.strip() + "\n")
+    return done.stdout
+
+
+def main(example: str, port: int) -> None:
+    if port == 10010:
+        bring_loopback_up()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "src").mkdir()
+        (folder / "src" / "auth.py").write_text(DEFECT)
+        with embedded_server(settings(folder, port)) as url:
+            with SutazAIClient(url) as admin:
+                admin.login("admin", ADMIN)
+                admin.create_user("john_doe", "password123")
+            {"python": python_example, "curl": curl_examples}[example](url)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
