@@ -1,0 +1,23 @@
+"""`make bench`: everything, or the parts named as arguments."""
+
+import sys
+from collections.abc import Callable
+
+from benchmarks import backlog, idle, review, throughput
+
+_PARTS: dict[str, Callable[[], object]] = {
+    "throughput": throughput.main,
+    "idle": idle.main,
+    "backlog": backlog.main,
+    "review": review.main,
+}
+
+
+def main() -> None:
+    for name in sys.argv[1:] or _PARTS:
+        print(f"== {name}", flush=True)
+        _PARTS[name]()
+
+
+if __name__ == "__main__":
+    main()
