@@ -98,9 +98,15 @@ async def test_the_data_directory_is_never_readable(server: Server) -> None:
 
 
 async def test_a_binary_file_is_not_reviewed_and_says_so(server: Server) -> None:
+    (server.workspace / "picture.png").write_bytes(bytes(range(256)) * 100)
+    message = failure(await review(server, file_path="picture.png"))
+    assert "picture.png" in message
+
+
+async def test_a_binary_file_named_as_python_is_reported_as_unparsed(server: Server) -> None:
     (server.workspace / "picture.py").write_bytes(bytes(range(256)) * 100)
-    message = failure(await review(server, file_path="picture.py"))
-    assert "picture.py" in message
+    outcome = await review(server, file_path="picture.py")
+    assert [file["file"] for file in outcome["result"]["unparsed"]] == ["picture.py"]
 
 
 async def test_a_file_of_50_mb_is_not_reviewed_and_says_so(server: Server) -> None:

@@ -5,8 +5,8 @@ import stat
 from pathlib import Path
 
 import pytest
-
 from sutazai_client import SutazAIClient
+
 from tests.features.cli.conftest import Run, decoded
 from tests.features.sdk.embedding import PASSWORD, Served
 
@@ -43,9 +43,7 @@ def test_a_lapsed_token_is_renewed_and_the_next_one_kept(logged_in: Run, folder:
     assert logged_in("task", "list").exit_code == 0
 
 
-def test_a_wrong_password_is_told_and_nothing_kept(
-    run: Run, folder: Path, server: Served
-) -> None:
+def test_a_wrong_password_is_told_and_nothing_kept(run: Run, folder: Path, server: Served) -> None:
     result = run("login", server.url, "--username", "admin", "--password-stdin", typed="wrong\n")
     assert result.exit_code == 2
     assert "password is wrong" in result.stderr

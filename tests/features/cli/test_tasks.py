@@ -83,7 +83,11 @@ def test_agents_are_shown_with_their_figures(logged_in: Run) -> None:
 
 
 def test_events_come_one_a_line_from_a_cursor_on(logged_in: Run) -> None:
-    before = [json.loads(line) for line in logged_in("events", "--format", "json").stdout.split("\n") if line]
+    before = [
+        json.loads(line)
+        for line in logged_in("events", "--format", "json").stdout.split("\n")
+        if line
+    ]
     logged_in("task", "submit", "ping", "--wait", "-q")
     after = logged_in("events", "--after", before[-1]["id"])
     assert "task.created" in after.stdout

@@ -54,11 +54,23 @@ def workspace(path: Path) -> Reviewable:
     return Reviewable(place=Place(root=str(path)))
 
 
+_others: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def others() -> None:
+    """Remember the children that servers of other tests in this process have."""
+    _others.clear()
+    _others.update(child.pid for child in psutil.Process().children(recursive=True))
+
+
 def workers() -> list[psutil.Process]:
+    """The worker processes that this test started."""
     found = []
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
-            if "sutazai.analysis.worker" in " ".join(child.cmdline()):
+            started_here = child.pid not in _others
+            if started_here and "sutazai.analysis.worker" in " ".join(child.cmdline()):
                 found.append(child)
     return found
 
