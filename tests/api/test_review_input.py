@@ -106,7 +106,7 @@ async def test_a_binary_file_is_not_reviewed_and_says_so(server: Server) -> None
 async def test_a_binary_file_named_as_python_is_reported_as_unparsed(server: Server) -> None:
     (server.workspace / "picture.py").write_bytes(bytes(range(256)) * 100)
     outcome = await review(server, file_path="picture.py")
-    assert [file["file"] for file in outcome["result"]["unparsed"]] == ["picture.py"]
+    assert [file["file"] for file in outcome["result"]["unparsed"]] == ["/picture.py"]
 
 
 async def test_a_file_of_50_mb_is_not_reviewed_and_says_so(server: Server) -> None:
