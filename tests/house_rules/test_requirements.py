@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from tests.house_rules.tree import ROOT, report
 
 OURS = {"sutazai-client"}
-PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)==(?P<version>\S+)", re.MULTILINE)
+PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)(?:\[[a-z0-9,-]+\])?==(?P<version>\S+)", re.MULTILINE)
 
 
 def _project(path: str) -> dict[str, Any]:
