@@ -32,6 +32,18 @@ class EventFeed:
             events = log.read_settled(
                 connection, after=start, up_to=end, limit=limit, resources=resources, owner=owner
             )
-            return EventPage(events, events[-1].id if len(events) == limit else end)
+            full = len(events) == limit
+            return EventPage(
+                events, events[-1].id if full else end, at_end=not full and end >= settled
+            )
+
+        return await self._database.read(unit)
+
+    async def bounds(self) -> tuple[int, int]:
+        """The oldest id that is kept and the newest given out; an empty log has (1, 0)."""
+
+        def unit(connection: Connection) -> tuple[int, int]:
+            newest, _, _ = log.newest_id(connection)
+            return log.oldest_id(connection) or newest + 1, newest
 
         return await self._database.read(unit)

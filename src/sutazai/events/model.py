@@ -43,7 +43,8 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class EventPage(msgspec.Struct, frozen=True):
-    """Events in id order, and the cursor to ask for more with."""
+    """Events in id order, the cursor to ask for more with, and whether this was the end by now."""
 
     events: list[Event]
     next_after: int
+    at_end: bool

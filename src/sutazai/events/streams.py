@@ -1,0 +1,263 @@
+"""Subscriptions: the log from a cursor on, then whatever comes, each subscriber seeing what it may.
+
+A subscriber that is behind reads pages of the log at its own speed; one that has caught up is
+handed new events as the hub reads them, through a bounded queue. Who cannot keep up is cut off
+rather than waited for, and may resume from where it was.
+"""
+
+import asyncio
+import contextlib
+import functools
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple
+
+from sutazai.errors import ErrorCode, SutazaiError, invalid
+from sutazai.events.feed import EventFeed
+from sutazai.events.hub import EventHub
+from sutazai.events.model import Event
+
+MOST_QUEUED = 10_000
+MOST_QUEUED_BYTES = 8 * 1024 * 1024
+MOST_PATTERNS = 50
+
+_PAGE = 500
+_PATTERN = re.compile(r"[a-z0-9_.*-]{1,64}")
+
+
+class Sight(NamedTuple):
+    """What a reader may see: events about these resources (None: all), and those it owns."""
+
+    resources: frozenset[str] | None
+    owner: str
+
+    def sees(self, event: Event) -> bool:
+        """Whether this event may reach the reader."""
+        return (
+            self.resources is None or event.resource in self.resources or event.owner == self.owner
+        )
+
+
+class Broadcast:
+    """An event on its way to every subscriber, encoded at most once for each kind of wire."""
+
+    __slots__ = ("_encoded", "event")
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self._encoded: dict[Callable[[Event], bytes], bytes] = {}
+
+    def encoded(self, encode: Callable[[Event], bytes]) -> bytes:
+        """What `encode` makes of the event, kept for the next subscriber."""
+        found = self._encoded.get(encode)
+        if found is None:
+            found = self._encoded[encode] = encode(self.event)
+        return found
+
+
+class Reset(NamedTuple):
+    """The cursor is not in the log: events after it were purged, or it is of another log.
+
+    The subscription goes on from `position`, the oldest there is.
+    """
+
+    asked: int
+    position: int
+
+
+class TooSlow(Exception):
+    """The subscriber's queue was full; `position` is where to resume."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"too slow: events are there faster than they are read, at {position}")
+        self.position = position
+
+
+class Closed(Exception):
+    """The server is stopping."""
+
+
+def checked_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Patterns of event types, in which `*` stands for any text; VALIDATION_ERROR for others."""
+    if len(patterns) > MOST_PATTERNS:
+        raise invalid("events", f"Name at most {MOST_PATTERNS} patterns.")
+    for pattern in patterns:
+        if not _PATTERN.fullmatch(pattern):
+            raise invalid(
+                "events",
+                "A pattern is an event type such as task.completed, with * for any text, as in "
+                "task.*, of at most 64 characters.",
+            )
+    return tuple(dict.fromkeys(patterns))
+
+
+class _Matcher:
+    """Which event types some patterns select; remembered, for there are few types."""
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        parts = (".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns)
+        self._expression = re.compile("|".join(parts)) if patterns else None
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, event_type: str) -> bool:
+        found = self._known.get(event_type)
+        if found is None:
+            expression = self._expression
+            found = expression is not None and expression.fullmatch(event_type) is not None
+            self._known[event_type] = found
+        return found
+
+
+# Thousands of subscribers ask for the same few selections.
+_matcher = functools.lru_cache(maxsize=256)(_Matcher)
+
+
+class Subscription:
+    """One subscriber's place in the stream; `next` is for one caller at a time."""
+
+    def __init__(
+        self, feed: EventFeed, sight: Sight, patterns: tuple[str, ...], after: int | None
+    ) -> None:
+        self.sight = sight
+        self._feed = feed
+        self._matches = _matcher(patterns)
+        self._queue: deque[Broadcast] = deque()
+        self._queued_bytes = 0
+        self._wake = asyncio.Event()
+        self._reset: Reset | None = None
+        self._behind = after is not None
+        self._missed = False
+        self._overflowed = False
+        self._closed = False
+        self.position = after or 0
+        """The id up to which everything was handed out or is not for this subscriber."""
+
+    def select(self, patterns: tuple[str, ...]) -> None:
+        """Go on with other patterns, from the same place."""
+        self._matches = _matcher(patterns)
+        self._queue = deque(one for one in self._queue if self._matches(one.event.event_type))
+
+    async def next(self) -> Sequence[Broadcast] | Reset:
+        """The next events, at least one, as soon as there are any; a Reset where some are lost.
+
+        TooSlow or Closed at the end.
+        """
+        while True:
+            if self._closed:
+                raise Closed
+            if self._reset is not None:
+                reset, self._reset = self._reset, None
+                return reset
+            if self._behind:
+                if found := await self._read_log():
+                    return found
+                continue
+            if self._queue:
+                batch = tuple(self._queue)
+                self._queue.clear()
+                self._queued_bytes = 0
+                self.position = batch[-1].event.id
+                return batch
+            if self._overflowed:
+                raise TooSlow(self.position)
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _read_log(self) -> list[Broadcast]:
+        self._missed = False
+        page = await self._feed.after(
+            self.position, limit=_PAGE, resources=self.sight.resources, owner=self.sight.owner
+        )
+        self.position = page.next_after
+        if page.at_end and not self._missed:
+            # Everything the hub delivered before this page was read is in it, and everything
+            # since stands in the queue: caught up, with no event between.
+            self._behind = False
+            self._queue = deque(one for one in self._queue if one.event.id > self.position)
+            self._queued_bytes = sum(len(one.event.data) for one in self._queue)
+        return [Broadcast(event) for event in page.events if self._matches(event.event_type)]
+
+    def _start(self, reset: Reset) -> None:
+        self._reset = reset
+        self.position = reset.position
+
+    def _offer(self, batch: Sequence[Broadcast]) -> None:
+        if self._overflowed:
+            return
+        matches, sees = self._matches, self.sight.sees
+        wanted = [one for one in batch if matches(one.event.event_type) and sees(one.event)]
+        if not wanted:
+            if not self._behind and not self._queue:
+                self.position = max(self.position, batch[-1].event.id)
+            return
+        self._queue.extend(wanted)
+        self._queued_bytes += sum(len(one.event.data) for one in wanted)
+        if len(self._queue) > MOST_QUEUED or self._queued_bytes > MOST_QUEUED_BYTES:
+            self._queue.clear()
+            self._queued_bytes = 0
+            if self._behind:
+                self._missed = True  # the log has them; they are read from there
+            else:
+                self._overflowed = True
+        self._wake.set()
+
+    def _close(self) -> None:
+        self._closed = True
+        self._wake.set()
+
+
+class EventStreams:
+    """Fans the hub's events out to this process's subscribers."""
+
+    def __init__(self, *, feed: EventFeed, hub: EventHub) -> None:
+        self._feed = feed
+        self._hub = hub
+        self._subscriptions: set[Subscription] = set()
+        self._unsubscribe: Callable[[], None] | None = None
+        self._subscribing = asyncio.Lock()
+        self._closed = False
+
+    @property
+    def subscribers(self) -> int:
+        """How many there are in this process."""
+        return len(self._subscriptions)
+
+    @contextlib.asynccontextmanager
+    async def subscribe(
+        self, sight: Sight, patterns: tuple[str, ...], *, after: int | None = None
+    ) -> AsyncIterator[Subscription]:
+        """Events after an id, or from now on; the patterns have been `checked_patterns`."""
+        if self._closed:
+            message = "The server is stopping; connect again in a moment."
+            raise SutazaiError(ErrorCode.SERVICE_UNAVAILABLE, message, retry_after=1)
+        subscription = Subscription(self._feed, sight, patterns, after)
+        self._subscriptions.add(subscription)
+        try:
+            async with self._subscribing:
+                if self._unsubscribe is None:
+                    self._unsubscribe = await self._hub.subscribe(self._on_events)
+            if after is not None and (reset := await self._judged(after)):
+                subscription._start(reset)  # noqa: SLF001  # its other half
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+            if not self._subscriptions and self._unsubscribe is not None:
+                self._unsubscribe()
+                self._unsubscribe = None
+
+    def close(self) -> None:
+        """End every subscription, and admit no more."""
+        self._closed = True
+        for subscription in self._subscriptions:
+            subscription._close()  # noqa: SLF001  # its other half
+
+    async def _judged(self, after: int) -> Reset | None:
+        oldest, newest = await self._feed.bounds()
+        position = max(oldest - 1, 0)
+        return Reset(after, position) if 0 < after < position or after > newest else None
+
+    def _on_events(self, events: Sequence[Event]) -> None:
+        batch = [Broadcast(event) for event in events]
+        for subscription in tuple(self._subscriptions):
+            subscription._offer(batch)  # noqa: SLF001  # its other half
