@@ -64,7 +64,8 @@ class RawFinding(msgspec.Struct, frozen=True, kw_only=True):
     """What one engine saw at one place, already under our class name `rule`.
 
     Lines and columns start at 1. `severity`, `confidence` and `description` override the
-    catalogue where the engine knows better.
+    catalogue where the engine knows better. `secrets` are pieces of the file's text that no finding
+    may repeat.
     """
 
     engine: str
@@ -77,6 +78,7 @@ class RawFinding(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity | None = None
     confidence: Confidence | None = None
     description: str | None = None
+    secrets: tuple[str, ...] = ()
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +86,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     `file` starts with `/` for a workspace file (the workspace's root) and is the bare given name
     for inline code. `line`, `column` and `end_line` start at 1. `code` is line `line` verbatim (at
-    most 400 characters of it, around the column). `cwe` is a number, or null where none applies.
+    most 400 characters of it, around the column), but for the middle of secrets, which is masked
+    by as many asterisks, there and in every text. `cwe` is a number, or null where none applies.
     `fingerprint` depends on the content, not on the line number: it survives moved lines.
     """
 

@@ -18,7 +18,8 @@ from sutazai.analysis.findings import (
 )
 from sutazai.analysis.noise import is_noise
 from sutazai.analysis.parsing import Module
-from sutazai.analysis.source import Source
+from sutazai.analysis.redaction import Redactor
+from sutazai.analysis.source import Source, excerpt
 from sutazai.analysis.suppression import Suppressions
 
 # Ours knows most about the place, then ruff, whose columns are exact.
@@ -54,7 +55,7 @@ def merge(
             else:
                 found.append((first, place))
     found.sort(key=lambda pair: (pair[0].line, pair[0].column, pair[0].rule))
-    return _finish(source, places, found), suppressed
+    return _finish(source, places, Redactor(source, raws), found), suppressed
 
 
 def _absorb(groups: dict[tuple[str, int], list[RawFinding]]) -> None:
@@ -93,7 +94,10 @@ def _nearest(lines: list[int], line: int) -> int:
 
 
 def _finish(
-    source: Source, places: "_Places", found: list[tuple[RawFinding, list[RawFinding]]]
+    source: Source,
+    places: "_Places",
+    redactor: Redactor,
+    found: list[tuple[RawFinding, list[RawFinding]]],
 ) -> list[Finding]:
     seen: dict[tuple[str, str, str], int] = defaultdict(int)
     findings = []
@@ -111,15 +115,16 @@ def _finish(
                 line=first.line,
                 column=max(1, min(first.column, len(line_text) + 1)),
                 end_line=max(first.line, min(first.end_line, len(source.lines))),
-                description=first.description or rule.description,
+                description=redactor.text(first.description or rule.description),
                 suggestion=rule.suggestion,
                 rule=rule.name,
                 cwe=rule.cwe,
                 confidence=_confidence(place),
-                code=source.quote(first.line, first.column),
+                code=excerpt(redactor.line(first.line), first.column),
                 fingerprint=fingerprint(rule.name, source.file, symbol, line_text, seen[same]),
                 evidence=tuple(
-                    Evidence(engine=raw.engine, rule=raw.code, message=raw.message) for raw in place
+                    Evidence(engine=raw.engine, rule=raw.code, message=redactor.text(raw.message))
+                    for raw in place
                 ),
                 in_test=source.is_test,
             )

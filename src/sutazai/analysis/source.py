@@ -39,15 +39,13 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     is_python: bool
     is_test: bool
 
-    def quote(self, line: int, column: int) -> str:
-        """Line `line` verbatim, or the part of a very long one around `column` (both from 1)."""
-        if not 1 <= line <= len(self.lines):
-            return ""
-        text = self.lines[line - 1]
-        if len(text) <= MAX_QUOTE:
-            return text
-        start = max(0, min(column - MAX_QUOTE // 2, len(text) - MAX_QUOTE))
-        return text[start : start + MAX_QUOTE]
+
+def excerpt(line: str, column: int) -> str:
+    """The line, or the part of a very long one around `column` (from 1)."""
+    if len(line) <= MAX_QUOTE:
+        return line
+    start = max(0, min(column - MAX_QUOTE // 2, len(line) - MAX_QUOTE))
+    return line[start : start + MAX_QUOTE]
 
 
 def read_source(file: str, content: bytes, language: str | None = None) -> Source:

@@ -43,6 +43,11 @@ _HARMLESS_NAME = re.compile(
     r"|policy|field|header|prefix|regex|pattern|env$|placeholder",
     re.IGNORECASE,
 )
+_END_OF_KEY = "-----END"
+_LONGEST_KEY = 200
+"""Lines of a private key that are looked for."""
+_LINE_BREAK = re.compile(r"\\[nr]")
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]{16,}")
 _LOCK_FILES = (".lock", "package-lock.json", "pnpm-lock.yaml", "go.sum", ".svg", ".map", ".csv")
 
 
@@ -50,11 +55,10 @@ def scan_text(source: Source) -> list[RawFinding]:
     """Secrets in the text. Python's named values are left to the rules that see the tree."""
     found = []
     for number, line in enumerate(source.lines, 1):
-        found += [
-            _raw(number, match.start(), (match.lastgroup or "").replace("_", "-"))
-            for match in _KNOWN.finditer(line)
-            if not _is_example(match)
-        ]
+        for match in _KNOWN.finditer(line):
+            if not _is_example(match):
+                code = (match.lastgroup or "").replace("_", "-")
+                found.append(_raw(number, match.start(), code, _secrets_of(match, source, number)))
         if not source.is_python and not source.file.endswith(_LOCK_FILES):
             found += _named(number, line)
         if len(found) >= _MOST:
@@ -74,19 +78,39 @@ def _named(number: int, line: str) -> list[RawFinding]:
             continue
         # Unquoted text is prose or code as often as a value, so more is asked of it.
         if looks_like_secret(value) if quoted else looks_random(value):
-            found.append(_raw(number, match.start("value"), "named-secret"))
+            found.append(_raw(number, match.start("value"), "named-secret", (value,)))
     return found
 
 
 def _is_example(match: re.Match[str]) -> bool:
     text = match.group().lower()
     if match.lastgroup == "url_password":
-        password = text.rsplit("@", 1)[0].rsplit(":", 1)[1]
-        return not looks_like_secret(password)
+        return not looks_like_secret(_password_of(text))
     return "example" in text or "xxxx" in text
 
 
-def _raw(line: int, start: int, code: str) -> RawFinding:
+def _password_of(url: str) -> str:
+    return url.rsplit("@", 1)[0].rsplit(":", 1)[1]
+
+
+def _secrets_of(match: re.Match[str], source: Source, number: int) -> tuple[str, ...]:
+    """What of a match must not be repeated; of a private key, which begins there, all its lines."""
+    if match.lastgroup == "url_password":
+        return (_password_of(match.group()),)
+    if match.lastgroup != "private_key":
+        return (match.group(),)
+    body: list[str] = []
+    lines = [match.string[match.end() :], *source.lines[number : number + _LONGEST_KEY]]
+    for line in lines:
+        text, end, _ = line.partition(_END_OF_KEY)
+        for part in _LINE_BREAK.split(text):
+            body += _BASE64.findall(part)
+        if end:
+            break
+    return tuple(body)
+
+
+def _raw(line: int, start: int, code: str, secrets: tuple[str, ...]) -> RawFinding:
     certain = code not in ("named-secret", "url-password")
     return RawFinding(
         engine="sutazai",
@@ -98,4 +122,5 @@ def _raw(line: int, start: int, code: str) -> RawFinding:
         message=f"The text has the form of a {code.replace('-', ' ')}.",
         severity=Severity.CRITICAL if certain else Severity.HIGH,
         confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
+        secrets=secrets,
     )

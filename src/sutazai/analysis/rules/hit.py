@@ -13,6 +13,7 @@ def hit(
     severity: Severity | None = None,
     confidence: Confidence | None = None,
     description: str | None = None,
+    secrets: tuple[str, ...] = (),
 ) -> RawFinding:
     """One of our own rules' findings, at the start of `node`."""
     return RawFinding(
@@ -26,6 +27,7 @@ def hit(
         severity=severity,
         confidence=confidence,
         description=description,
+        secrets=secrets,
     )
 
 
