@@ -2,7 +2,10 @@
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+import structlog
 
 from sutazai import clock
 from sutazai.clock import SECOND
@@ -13,13 +16,17 @@ from sutazai.identity.brake import Brake
 from sutazai.identity.cache import Found, PrincipalCache
 from sutazai.identity.hooks import DIRECT, Call, Change, OnChange, ignore
 from sutazai.identity.keys import PREFIX, ApiKeys
-from sutazai.identity.model import Principal, TokenPair, User
+from sutazai.identity.model import ApiKey, Principal, TokenPair, User
 from sutazai.identity.passwords import Passwords
 from sutazai.identity.store import Account, Session
 from sutazai.identity.tokens import Claims, Tokens, digest, new_token_id, unauthorized
 from sutazai.identity.users import Users
 from sutazai.ids import new_id
 
+_logger = structlog.get_logger(__name__)
+
+TICKET_SECONDS = 30
+_TICKET = "ticket:"
 _WRONG = "The username or the password is wrong, or the account is disabled."
 _ENDED = "This session has ended. Log in again."
 _BAD_KEY = "The API key is not valid: unknown, expired, or its user is disabled."
@@ -73,6 +80,31 @@ class Identity:
             return principal
         return await self._cache.load(credential, self._look_up)
 
+    def issue_ticket(self, principal: Principal) -> str:
+        """What opens one stream where no header can be sent; to be redeemed within 30 s."""
+        return self._tokens.issue_ticket(principal)
+
+    async def redeem_ticket(self, ticket: str, *, call: Call = DIRECT) -> Principal:
+        """Who got this ticket; `call.once` sees to it that nobody redeems it twice.
+
+        UNAUTHORIZED for anything but a ticket that was issued less than 30 s ago.
+        """
+        claims = self._tokens.read_ticket(ticket)
+        if claims.issued_at + TICKET_SECONDS * SECOND <= self._now():
+            raise unauthorized(
+                f"The ticket was to be used within {TICKET_SECONDS} s. Get a new one."
+            )
+        await self._database.run(lambda connection: call.once(connection, bool, lambda: True))
+        return await self.still_holds(ticket)
+
+    async def still_holds(self, ticket: str) -> Principal:
+        """Whom a redeemed ticket stands for now; UNAUTHORIZED once its hour or session is over."""
+        kept = _TICKET + ticket  # so that it can never be taken for an access token
+        principal = self._cache.get(kept)
+        if principal is not None:
+            return principal
+        return await self._cache.load(kept, self._look_up_ticket)
+
     async def login(
         self,
         username: str,
@@ -88,7 +120,7 @@ class Identity:
         """
 
         async def check() -> TokenPair | None:
-            account = await self._verified(username, password)
+            account = await self._verified(username, password, address)
             if account is None:
                 return None
             return await self._database.run(
@@ -153,8 +185,20 @@ class Identity:
 
     async def _look_up(self, credential: str) -> Found:
         if credential.startswith(PREFIX):
-            return await self._look_up_key(credential)
-        claims = self._tokens.read_access(credential)
+            secret = digest(credential)
+            return await self._of_key(partial(store.find_by_key, digest=secret))
+        return await self._of_session(self._tokens.read_access(credential))
+
+    async def _look_up_ticket(self, kept: str) -> Found:
+        claims = self._tokens.read_ticket(kept.removeprefix(_TICKET))
+        held = claims.session_id
+        if held.startswith("key-"):
+            found = await self._of_key(partial(store.find_by_key, key_id=held))
+            until = min(claims.expires_at, found.expires_at or claims.expires_at)
+            return Found(found.principal, until)
+        return await self._of_session(claims)
+
+    async def _of_session(self, claims: Claims) -> Found:
         found = await self._database.read(
             lambda connection: store.find_by_session(connection, claims.session_id)
         )
@@ -173,10 +217,8 @@ class Identity:
         )
         return Found(principal, min(claims.expires_at, session.expires_at))
 
-    async def _look_up_key(self, secret: str) -> Found:
-        found = await self._database.read(
-            lambda connection: store.find_by_key(connection, digest(secret))
-        )
+    async def _of_key(self, find: Callable[[Connection], tuple[User, ApiKey] | None]) -> Found:
+        found = await self._database.read(find)
         now = self._now()
         if found is None:
             raise unauthorized(_BAD_KEY)
@@ -198,7 +240,9 @@ class Identity:
         )
         return Found(principal, key.expires_at)
 
-    async def _verified(self, username: str, password: str) -> Account | None:
+    async def _verified(
+        self, username: str, password: str, address: str | None
+    ) -> Account | None:
         """The enabled account that the password opens; takes as long where there is none."""
         try:
             normal = passwords.normalised(password)
@@ -209,6 +253,9 @@ class Identity:
         old = None if account is None else account.password_hash
         right, new = await self._hasher.verify(normal, old)
         if account is None or not right or not account.user.enabled:
+            # Not the name that was given: people type passwords into that field.
+            known = None if account is None else account.user.user_id
+            _logger.warning("login.failed", user_id=known, address=address)
             return None
         if new is None:
             return account

@@ -350,12 +350,13 @@ def remove_keys(connection: Connection, user_id: str) -> int:
     return connection.execute(delete(API_KEYS).where(API_KEYS.c.user_id == user_id)).rowcount
 
 
-def find_by_key(connection: Connection, digest: str) -> tuple[User, ApiKey] | None:
-    """A key with its user, in one look-up."""
+def find_by_key(
+    connection: Connection, *, digest: str | None = None, key_id: str | None = None
+) -> tuple[User, ApiKey] | None:
+    """A key with its user, in one look-up by either."""
+    wanted = API_KEYS.c.digest == digest if key_id is None else API_KEYS.c.key_id == key_id
     query = (
-        select(*_USER, *_KEY)
-        .join(API_KEYS, API_KEYS.c.user_id == USERS.c.user_id)
-        .where(API_KEYS.c.digest == digest)
+        select(*_USER, *_KEY).join(API_KEYS, API_KEYS.c.user_id == USERS.c.user_id).where(wanted)
     )
     row = connection.execute(query).first()
     if row is None:

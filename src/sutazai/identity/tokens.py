@@ -1,4 +1,4 @@
-"""Access and refresh tokens: HS256, and nothing else."""
+"""Access and refresh tokens, and tickets: HS256, and nothing else."""
 
 import hashlib
 import secrets
@@ -10,7 +10,7 @@ import jwt
 from sutazai import clock
 from sutazai.clock import SECOND
 from sutazai.errors import ErrorCode, SutazaiError
-from sutazai.identity.model import TokenPair, User, is_id, permissions_of
+from sutazai.identity.model import Principal, TokenPair, User, is_id, permissions_of
 
 ISSUER = "sutazai"
 SHORTEST_SECRET = 32
@@ -18,16 +18,26 @@ ACCESS_SECONDS = 3600
 REFRESH_SECONDS = 30 * 24 * 3600
 # Ours are under 700 characters; whatever is longer is not worth parsing.
 _LONGEST = 4096
-_REQUIRED = ("sub", "username", "roles", "permissions", "iat", "exp", "iss", "jti", "sid", "use")
-_ACCESS, _REFRESH = "access", "refresh"
+_OF_TICKET = ("sub", "iat", "exp", "iss", "jti", "sid", "use")
+_REQUIRED = (*_OF_TICKET, "username", "roles", "permissions")
+_ACCESS, _REFRESH, _TICKET = "access", "refresh", "ticket"
+_EXPIRED = {
+    _ACCESS: "The access token has expired. Use the refresh token to get a new one.",
+    _REFRESH: "The refresh token has expired. Log in again.",
+    _TICKET: "The ticket has expired. Get a new one.",
+}
 
 
 class Claims(NamedTuple):
-    """The part of a genuine token that the server goes by; `expires_at` in microseconds."""
+    """The part of a genuine token that the server goes by; times in microseconds.
+
+    A ticket that was made for an API key has the key's id as its session's.
+    """
 
     user_id: str
     session_id: str
     token_id: str
+    issued_at: int
     expires_at: int
 
 
@@ -72,6 +82,20 @@ class Tokens:
             expires_in=self._access,
         )
 
+    def issue_ticket(self, principal: Principal) -> str:
+        """What stands for a principal's session, or API key, where no header can be sent."""
+        issued = self._now() // SECOND
+        claims = {
+            "iss": ISSUER,
+            "sub": principal.user_id,
+            "sid": principal.session_id or principal.key_id,
+            "iat": issued,
+            "use": _TICKET,
+            "jti": new_token_id(),
+            "exp": issued + self._access,
+        }
+        return self._encode(claims)
+
     def read_access(self, token: str) -> Claims:
         """The claims of an access token; UNAUTHORIZED for whatever else it may be."""
         return self._read(token, _ACCESS)
@@ -79,6 +103,10 @@ class Tokens:
     def read_refresh(self, token: str) -> Claims:
         """The claims of a refresh token; UNAUTHORIZED for whatever else it may be."""
         return self._read(token, _REFRESH)
+
+    def read_ticket(self, token: str) -> Claims:
+        """The claims of a ticket; UNAUTHORIZED for whatever else it may be."""
+        return self._read(token, _TICKET)
 
     def _encode(self, claims: dict[str, Any]) -> str:
         return jwt.encode(claims, self._secret, algorithm="HS256")
@@ -95,26 +123,25 @@ class Tokens:
                 # Expiry is judged below, by the same clock that issued it; an `iat` slightly ahead
                 # only tells of another server's clock.
                 options={
-                    "require": list(_REQUIRED),
+                    "require": list(_OF_TICKET if use == _TICKET else _REQUIRED),
                     "verify_exp": False,
                     "verify_iat": False,
                 },
             )
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise unauthorized("The token is not valid. Log in again.") from error
-        expires, subject, session = claims["exp"], claims["sub"], claims["sid"]
+        issued, expires = claims["iat"], claims["exp"]
+        subject, session = claims["sub"], claims["sid"]
         known = isinstance(session, str) and is_id(session)
-        if type(expires) is not int or not known or claims["use"] != use:
+        timed = type(expires) is int and type(issued) is int
+        if not timed or not known or claims["use"] != use:
             raise unauthorized(
                 f"This is not a valid {use} token. Send the {use} token that the login gave."
             )
         if expires * SECOND <= self._now():
-            raise unauthorized(
-                "The access token has expired. Use the refresh token to get a new one."
-                if use == _ACCESS
-                else "The refresh token has expired. Log in again."
-            )
-        return Claims(subject, session, str(claims["jti"]), expires * SECOND)
+            raise unauthorized(_EXPIRED[use])
+        token_id = str(claims["jti"])
+        return Claims(subject, session, token_id, issued * SECOND, expires * SECOND)
 
 
 def unauthorized(message: str) -> SutazaiError:
