@@ -43,7 +43,7 @@ class EventFeed:
         """The oldest id that is kept and the newest given out; an empty log has (1, 0)."""
 
         def unit(connection: Connection) -> tuple[int, int]:
-            newest, _, _ = log.newest_id(connection)
+            newest = log.newest_id(connection)
             return log.oldest_id(connection) or newest + 1, newest
 
         return await self._database.read(unit)

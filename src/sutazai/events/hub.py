@@ -77,8 +77,7 @@ class EventHub:
         """The id up to which a reader may go now without missing what commits late."""
         if self._shared and self._reader is not None:
             return self._reader.position
-        newest, _, _ = await self._database.read(log.newest_id)
-        return newest
+        return await self._database.read(log.newest_id)
 
     async def _follow(self) -> None:
         while True:

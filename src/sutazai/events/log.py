@@ -76,13 +76,12 @@ def append(connection: Connection, events: Sequence[NewEvent], *, now: int) -> N
 class Page(NamedTuple):
     """Events in id order, and how much of the log other transactions may still fill in.
 
-    `xmin` and `xmax` are those of the snapshot the rows were read in; zero on SQLite, which has one
-    writer and so no gaps that fill later.
+    `xmin` is that of the snapshot the rows were read in: every transaction below it has ended. Zero
+    on SQLite, which has one writer and so no gaps that fill later.
     """
 
     events: list[Event]
     xmin: int
-    xmax: int
 
 
 def _event(row: Row[*tuple[Any, ...]]) -> Event:
@@ -99,21 +98,17 @@ _COLUMNS = (
     EVENTS.c.owner,
     EVENTS.c.data,
 )
-_SNAPSHOT: tuple[ColumnElement[int], ColumnElement[int]] = (
-    literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint").label("xmin"),
-    literal_column("pg_snapshot_xmax(pg_current_snapshot())::text::bigint").label("xmax"),
-)
+_XMIN: ColumnElement[int] = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+_TRANSACTION_ID: ColumnElement[int] = literal_column("pg_current_xact_id()::text::bigint")
 
 
 def read_unsettled(connection: Connection, *, after: int, limit: int) -> Page:
     """Events after a cursor with the snapshot that saw them, for the settling reader alone."""
     query = select(*_COLUMNS).where(EVENTS.c.id > after).order_by(EVENTS.c.id).limit(limit)
     if connection.dialect.name == "sqlite":
-        return Page([_event(row) for row in connection.execute(query)], 0, 0)
-    rows = connection.execute(query.add_columns(*_SNAPSHOT)).all()
-    if not rows:
-        return Page([], 0, 0)
-    return Page([_event(row) for row in rows], rows[0].xmin, rows[0].xmax)
+        return Page([_event(row) for row in connection.execute(query)], 0)
+    rows = connection.execute(query.add_columns(_XMIN)).all()
+    return Page([_event(row) for row in rows], rows[0][-1] if rows else 0)
 
 
 def oldest_id(connection: Connection) -> int | None:
@@ -142,19 +137,20 @@ def read_settled(
     return [_event(row) for row in rows]
 
 
-def newest_id(connection: Connection) -> tuple[int, int, int]:
-    """The newest visible id with the snapshot's xmin and xmax (zero on SQLite)."""
-    newest = func.coalesce(func.max(EVENTS.c.id), 0)
-    if connection.dialect.name == "sqlite":
-        return connection.execute(select(newest)).scalar_one(), 0, 0
-    row = connection.execute(select(newest, *_SNAPSHOT)).one()
-    return row[0], row[1], row[2]
+def newest_id(connection: Connection) -> int:
+    """The newest id that can be seen; 0 in an empty log."""
+    newest: int = connection.execute(select(func.coalesce(func.max(EVENTS.c.id), 0))).scalar_one()
+    return newest
 
 
 def snapshot_xmin(connection: Connection) -> int:
     """The oldest transaction still running; PostgreSQL only."""
-    oldest: int = connection.execute(select(_SNAPSHOT[0])).scalar_one()
-    return oldest
+    return connection.execute(select(_XMIN)).scalar_one()
+
+
+def transaction_id(connection: Connection) -> int:
+    """A new transaction id, above that of every writer so far; PostgreSQL only."""
+    return connection.execute(select(_TRANSACTION_ID)).scalar_one()
 
 
 def purge(connection: Connection, *, before: int, limit: int = 5_000) -> int:

@@ -1,10 +1,11 @@
 """Following the log without missing what commits late.
 
 Ids are taken before commits happen, so a reader may see event 7 while the transaction of event 6
-is still open. The reader therefore releases ids one by one. At a gap it notes the snapshot's xmax:
-whoever took the missing id had a transaction id below it (see `log._INSERT`). Once a later
-snapshot's xmin has reached that mark, every such transaction has ended, and what is still missing
-never comes.
+is still open. The reader therefore releases ids one by one. At a gap it takes a transaction id of
+its own as a mark: whoever took a missing id had a transaction id before (see `log._INSERT`), so a
+lower one. Once a later snapshot's xmin has reached the mark, every such transaction has ended, and
+what is still missing never comes. A snapshot's xmax is no such mark: it lies above the newest
+transaction that has ended, not above those that run.
 
 xmin does not know whose transaction writes events, so any that stays open holds up a gap.
 """
@@ -26,8 +27,10 @@ _logger = structlog.get_logger(__name__)
 
 
 class _Gap(NamedTuple):
-    last_id: int
-    ended_at_xmin: int
+    """What was missing below an id that was there; the mark is taken at the next look."""
+
+    below: int
+    mark: int | None
 
 
 class SettledReader:
@@ -42,10 +45,11 @@ class SettledReader:
     @classmethod
     async def at_the_end(cls, database: Database) -> "SettledReader":
         """A reader of what comes from now on; returns once everything before it is settled."""
-        newest, _, xmax = await database.read(log.newest_id)
+        newest = await database.read(log.newest_id)
         if database.dialect == "postgresql":
+            mark = await database.read(log.transaction_id)
             looks = 0
-            while await database.read(log.snapshot_xmin) < xmax:
+            while await database.read(log.snapshot_xmin) < mark:
                 looks += 1
                 if looks == _PATIENCE:
                     _logger.warning("events.waiting_for_open_transaction", see="pg_stat_activity")
@@ -59,6 +63,9 @@ class SettledReader:
 
     async def next(self, *, limit: int = 1_000) -> list[Event]:
         """The events that can be released now, perhaps none."""
+        if self._gap is not None and self._gap.mark is None:
+            mark = await self._database.read(log.transaction_id)
+            self._gap = self._gap._replace(mark=mark)
         page = await self._database.read(
             lambda connection: log.read_unsettled(connection, after=self.position, limit=limit)
         )
@@ -70,19 +77,14 @@ class SettledReader:
 
     def _settle(self, page: log.Page) -> list[Event]:
         released: list[Event] = []
+        gap, self._gap = self._gap, None
         for event in page.events:
-            if event.id != self.position + 1 and not self._may_pass(event.id - 1, page):
-                break
+            if event.id != self.position + 1:
+                noted = gap if gap is not None and event.id <= gap.below else None
+                if noted is None or noted.mark is None or page.xmin < noted.mark:
+                    # One mark serves for all that is missing below the newest id there was.
+                    self._gap = noted or _Gap(page.events[-1].id, None)
+                    break
             self.position = event.id
             released.append(event)
         return released
-
-    def _may_pass(self, last_missing: int, page: log.Page) -> bool:
-        gap = self._gap
-        if gap is None or gap.last_id < last_missing:
-            # A gap whose noted part has ended but which reaches further starts anew.
-            self._gap = gap = _Gap(last_missing, page.xmax)
-        if page.xmin < gap.ended_at_xmin:
-            return False
-        self._gap = None
-        return True
