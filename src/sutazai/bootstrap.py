@@ -15,6 +15,7 @@ from sutazai.agents.service import AgentDirectory, AgentHost, AgentRegistry
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.api.app import ASGIApp, create_app
 from sutazai.api.services import Services
+from sutazai.api.versions import Deprecation
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
 from sutazai.database import (
@@ -85,13 +86,18 @@ async def running(
         identity = Identity(database=database, tokens=Tokens(secret=secret), on_change=_audit)
         stack.callback(identity.close)
         password = settings.admin_password
-        generated = await identity.users.ensure_admin(
-            password.get_secret_value() if password else None
-        )
+        try:
+            generated = await identity.users.ensure_admin(
+                password.get_secret_value() if password else None
+            )
+        except SutazaiError as error:
+            raise _named(error, "SUTAZAI_ADMIN_PASSWORD") from error
         services, worker = await _start_work(
             stack, settings, database, identity, secret, alone, extra_agents
         )
-        app = create_app(services, cors_origins=settings.cors_origins)
+        app = create_app(
+            services, cors_origins=settings.cors_origins, deprecated=_deprecated(settings)
+        )
         yield Application(app=app, services=services, admin_password=generated)
         await worker.stop(drain_seconds=settings.drain_seconds)
 
@@ -227,6 +233,23 @@ def _audit(connection: Connection, change: Change) -> None:
     data = {"user_id": change.user_id, **change.data}
     event = NewEvent(change.what, data, origin, "users", change.user_id)
     log.append(connection, [event], now=clock.now())
+
+
+def _named(error: SutazaiError, setting: str) -> SutazaiError:
+    """A refusal of a setting's value, under the setting's name."""
+    if error.code is not ErrorCode.VALIDATION_ERROR:
+        return error
+    reasons = "; ".join(detail.message for detail in error.details) or error.message
+    return SutazaiError(error.code, f"A setting is wrong. {setting}: {reasons}")
+
+
+def _deprecated(settings: Settings) -> dict[str, Deprecation]:
+    return {
+        version: Deprecation(
+            since=told.deprecated, sunset=told.sunset, migration_guide=str(told.migration_guide)
+        )
+        for version, told in settings.deprecated_versions.items()
+    }
 
 
 def _prepared(data_dir: Path) -> Path:

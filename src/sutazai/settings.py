@@ -1,18 +1,46 @@
 """Every setting: an environment variable `SUTAZAI_*`, a line of `.env`, or a flag."""
 
 import ipaddress
+import json
 import os
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sutazai.errors import Detail, ErrorCode, SutazaiError
 
 _PREFIX = "SUTAZAI_"
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class DeprecatedVersion(BaseModel):
+    """What the users of a version of the HTTP API are told; a day begins at midnight UTC."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    deprecated: date
+    sunset: date | None = None
+    migration_guide: HttpUrl
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        if self.sunset is not None and self.sunset < self.deprecated:
+            raise ValueError("sunset must not be before deprecated")
+        return self
 
 
 class Settings(BaseSettings):
@@ -43,6 +71,12 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="addresses, comma-separated, whose X-Forwarded-For is believed"
     )
+    # Not the newest version: its users would have nothing to move to.
+    deprecated_versions: Annotated[dict[Literal["1.0"], DeprecatedVersion], NoDecode] = Field(
+        default_factory=dict,
+        description="versions of the HTTP API on their way out, as JSON: "
+        '{"1.0": {"deprecated": "2026-12-31", "sunset": "2027-06-30", "migration_guide": "https…"}}',
+    )
     events_keep_days: float = Field(30, gt=0, description="how long events are kept")
     tasks_keep_days: float | None = Field(
         None, gt=0, description="how long ended tasks are kept; for ever unless set"
@@ -67,6 +101,16 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("deprecated_versions", mode="before")
+    @classmethod
+    def _decode(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return json.loads(value)
+            except ValueError as error:
+                raise ValueError(f"must be JSON: {error}") from None
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -88,6 +132,13 @@ class Settings(BaseSettings):
             raise ValueError("must be 32 bytes or longer; leave it out to have one generated")
         return value
 
+    @field_validator("data_dir", "workspace")
+    @classmethod
+    def _is_path(cls, value: Path) -> Path:
+        if "\0" in str(value):
+            raise ValueError("a path cannot hold a NUL character")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
@@ -95,6 +146,14 @@ class Settings(BaseSettings):
             scheme = value.get_secret_value().split("://", 1)[0]
             if scheme not in ("postgresql", "postgres", "postgresql+asyncpg"):
                 raise ValueError("must begin with postgresql://; SQLite needs no URL")
+            try:
+                _ = urlsplit(value.get_secret_value()).port
+            except ValueError:
+                # Not its own text: that may quote the password.
+                raise ValueError(
+                    "must look like postgresql://user:password@host:5432/database, with special "
+                    "characters of the password percent-encoded"
+                ) from None
         return value
 
 
@@ -115,11 +174,19 @@ def load(**flags: Any) -> Settings:
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         return Settings(**given)
+    except (UnicodeDecodeError, OSError) as error:
+        raise SutazaiError(
+            ErrorCode.VALIDATION_ERROR,
+            f"The file .env in this folder cannot be read: {error}. Save it as UTF-8 text that "
+            "this user may read.",
+        ) from error
     except ValidationError as error:
         details = []
         for problem in error.errors(include_url=False, include_input=False):
             name = str(problem["loc"][0]) if problem["loc"] else "settings"
+            inner = ".".join(map(str, problem["loc"][1:]))
             message = problem["msg"].removeprefix("Value error, ")
+            message = f"{inner}: {message}" if inner else message
             details.append(Detail(_PREFIX + name.upper(), message))
         summary = "; ".join(f"{field}: {message}" for field, message in details)
         raise SutazaiError(
@@ -145,6 +212,8 @@ def in_force(settings: Settings, **flags: Any) -> list[InForce]:
         value = getattr(settings, name)
         if isinstance(value, tuple):
             value = ",".join(value)
+        elif isinstance(value, dict):
+            value = json.dumps(settings.model_dump(mode="json")[name]) if value else ""
         shown = "" if value is None else str(value)
         rows.append(InForce(variable, shown, source, field.description or ""))
     return rows

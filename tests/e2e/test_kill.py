@@ -140,7 +140,7 @@ def test_a_second_server_on_the_same_data_is_refused_in_one_line(tmp_path: Path)
             check=False,
             timeout=30,
         )
-        assert second.returncode == 1
+        assert second.returncode == 2
         assert "Another server" in second.stderr
         assert str(server.process.pid) in second.stderr
         assert "Traceback" not in second.stderr

@@ -58,8 +58,10 @@ def demo(*, everything: bool) -> None:
     console = out()
     root, jobs = _plan()
     console.print(
-        Text("SutazAI demo", "bold green")
-        + Text(": a server in a temporary folder, its agents, and real code."),
+        Text.assemble(
+            ("SutazAI demo", "bold green"),
+            ": a server in a temporary folder, its agents, and real code.",
+        ),
         soft_wrap=True,
     )
     password = secrets.token_urlsafe(16)
@@ -163,7 +165,9 @@ def _show(console: Console, done: _Done, root: Path, *, everything: bool) -> Non
     if len(issues) > len(shown):
         command = f"{_command()} review {reviewed}"
         console.print(
-            Text(f"… and {len(issues) - len(shown)} more. All of them: ") + Text(command, "bold"),
+            Text.assemble(
+                f"… and {len(issues) - len(shown)} more. All of them: ", (command, "bold")
+            ),
             soft_wrap=True,
         )
     print_summary(console, done.result, path_of, where=f"by {_REVIEWER}")
@@ -215,7 +219,7 @@ def _next(console: Console) -> None:
         ("make run", "start the server and leave it up"),
         ("README.md, docs/", "how to go on"),
     ):
-        console.print(Text(f"  {what:<30} ") + Text(why, "dim"), soft_wrap=True)
+        console.print(Text.assemble(f"  {what:<30} ", (why, "dim")), soft_wrap=True)
 
 
 def _command() -> str:
@@ -226,4 +230,4 @@ def _command() -> str:
 
 
 def _tick(console: Console, text: str) -> None:
-    console.print(Text("✓ ", "green") + Text(text), soft_wrap=True)
+    console.print(Text.assemble(("✓ ", "green"), text), soft_wrap=True)

@@ -50,7 +50,7 @@ def doctor(**flags: Any) -> None:
     for found in examine(**flags):
         broken += found.health is Health.BROKEN
         console.print(
-            Text(f"{found.health} ", _STYLES[found.health]) + Text(printable(found.what)),
+            Text.assemble((f"{found.health} ", _STYLES[found.health]), printable(found.what)),
             soft_wrap=True,
         )
         if found.remedy:

@@ -6,8 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from sutazai.bootstrap import running
-from sutazai.cli.listener import Listener, open_socket, url_of
+from sutazai.cli.listener import Listener, listening
 from sutazai.settings import Settings
 
 
@@ -51,12 +50,5 @@ class _Running:
 
 
 async def _serve(settings: Settings, ready: "concurrent.futures.Future[_Running]") -> None:
-    with open_socket(settings.host, settings.port) as opened:
-        async with running(settings) as application:
-            listener = Listener(application, settings)
-            serving = asyncio.create_task(listener.serve(sockets=[opened]))
-            up = asyncio.create_task(listener.up.wait())
-            await asyncio.wait((serving, up), return_when=asyncio.FIRST_COMPLETED)
-            up.cancel()
-            ready.set_result(_Running(url_of(opened, settings.host), listener))
-            await serving
+    async with listening(settings) as up:
+        ready.set_result(_Running(up.url, up.listener))

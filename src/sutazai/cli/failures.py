@@ -1,11 +1,13 @@
 """The one place where a failure becomes a line on the terminal and an exit code."""
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from sutazai.cli.output import printable
 from sutazai.errors import SutazaiError
@@ -20,6 +22,8 @@ COULD_NOT = 2
 """Exit code: it could not be done; wrong usage has the same."""
 
 _INTERRUPTED = 130
+_UNREAD = 141
+"""As of a program that was ended by SIGPIPE: nobody has seen the whole answer."""
 
 
 class Failure(Exception):
@@ -37,19 +41,33 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; exit code 2 where it could not be done, 130 after Ctrl-C."""
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                # Here, where its failure can still be told.
+                if sys.stdout is not None:
+                    sys.stdout.flush()
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
         except BrokenPipeError:
-            # Who reads our output has seen enough. Python flushes once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
+            _drop_output()
+            raise typer.Exit(_UNREAD) from None
+        except (typer.Exit, typer.Abort, TyperException):
+            raise
         except Exception as error:
-            lines = _lines(error)
-            if lines is None:
+            if os.environ.get("SUTAZAI_LOG_LEVEL", "").upper() == "DEBUG":
                 raise
+            if isinstance(error, OSError):
+                _drop_output()
+            lines = _lines(error)
             tell_failure(lines[0], lines[1:])
             raise typer.Exit(COULD_NOT) from None
+
+
+def _drop_output() -> None:
+    """Python flushes standard output once more at exit, and would complain again."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell_failure(message: str, remarks: "Sequence[str]" = ()) -> None:
@@ -60,15 +78,27 @@ def tell_failure(message: str, remarks: "Sequence[str]" = ()) -> None:
         typer.echo("  " + printable(remark), err=True)
 
 
-def _lines(error: Exception) -> list[str] | None:
-    """What to print; None for what nobody expected, which is a bug and shows its traceback."""
+def told(error: SutazaiError) -> str:
+    """The whole error on one line."""
+    details = [f"{field}: {text}" for field, text in error.details]
+    return " ".join([error.message, *(one for one in details if one not in error.message)])
+
+
+def _lines(error: Exception) -> list[str]:
+    """The message, and what to print below it."""
     if isinstance(error, Failure):
         return [error.message, *error.remarks]
     if isinstance(error, SutazaiError):
-        return [error.message, *(f"{field}: {text}" for field, text in error.details)]
+        return [told(error)]
     from sutazai_client import SutazAIError
 
     if isinstance(error, SutazAIError):
         details = [f"{one.get('field')}: {one.get('message')}" for one in error.details]
         return [error.message, *details]
-    return None
+    if isinstance(error, OSError):
+        about = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        return [f"{about}{error.strerror or error}."]
+    return [
+        f"{type(error).__name__}: {error}",
+        "This is a defect in sutazai. SUTAZAI_LOG_LEVEL=DEBUG shows where; please report it.",
+    ]

@@ -58,7 +58,7 @@ def print_in_order(console: Console, issues: Sequence[Issue], path_of: PathOf) -
 def _print_issue(console: Console, issue: Issue) -> None:
     severity = issue["severity"]
     place = f"{issue['line']}:{issue['column']}"
-    head = Text(f"{place:>8}  ", "dim")
+    head = Text.assemble((f"{place:>8}  ", "dim"))
     head.append(severity, _STYLES[severity])
     head.append(f"  {printable(issue['rule'])}", "bold")
     if issue["cwe"] is not None:
@@ -77,8 +77,8 @@ def _print_block(console: Console, mark: Text, text: Text, width: int) -> None:
     """Wrapped, indented, the mark before its first line; nothing behind it but the line's end."""
     for number, line in enumerate(text.wrap(console, width)):
         line.rstrip()
-        before = Text(" " * _MARGIN) + (mark if number == 0 else Text(" " * len(mark)))
-        console.print(before + line, soft_wrap=True)
+        before = mark if number == 0 else Text(" " * len(mark))
+        console.print(Text.assemble(" " * _MARGIN, before, line), soft_wrap=True)
 
 
 def window(code: str, column: int, width: int) -> str:
@@ -102,7 +102,8 @@ def severity_counts(issues: Iterable[Issue]) -> Text:
         for severity in SEVERITIES
         if counts[severity]
     ]
-    return Text(" · ", "dim").join(parts) if parts else Text("no issues", "bold green")
+    between = Text.assemble((" · ", "dim"))
+    return between.join(parts) if parts else Text("no issues", "bold green")
 
 
 def print_summary(
@@ -125,10 +126,11 @@ def print_summary(
         console.print(Text(fact, "dim"), soft_wrap=True)
     for item in result["unparsed"]:
         console.print(
-            Text("Not parsed: ", "yellow")
-            + Text(
-                f"{printable(path_of(item['file']))}:{item['line']}: {printable(item['reason'])}"
-            )
+            Text.assemble(
+                ("Not parsed: ", "yellow"),
+                f"{printable(path_of(item['file']))}:{item['line']}: {printable(item['reason'])}",
+            ),
+            soft_wrap=True,
         )
     by_reason: dict[str, list[str]] = {}
     for item in result["skipped"]:
@@ -137,7 +139,7 @@ def print_summary(
         named = ", ".join(map(printable, files[:_SKIPPED_NAMED]))
         more = f" and {len(files) - _SKIPPED_NAMED} more" if len(files) > _SKIPPED_NAMED else ""
         said = f"{printable(reason)} ({named}{more})"
-        console.print(Text("Skipped: ", "yellow") + Text(said, "dim"), soft_wrap=True)
+        console.print(Text.assemble(("Skipped: ", "yellow"), (said, "dim")), soft_wrap=True)
 
 
 def _count(number: int, noun: str) -> str:

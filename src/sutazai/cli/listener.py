@@ -3,17 +3,61 @@
 import asyncio
 import contextlib
 import errno
+import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 
-from sutazai.bootstrap import Application
+from sutazai.bootstrap import Application, running
+from sutazai.cli.serving import Serving, noted
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.settings import Settings
 
 _EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104  # compared with, not bound to
 _LOOPBACK = ("127.0.0.1", "::1")
+
+
+class Up(NamedTuple):
+    """A server that is listening."""
+
+    url: str
+    workspace: Path
+    application: Application
+    listener: "Listener"
+
+
+@contextlib.asynccontextmanager
+async def listening(settings: Settings) -> AsyncIterator[Up]:
+    """Start a server, and leave its note; the block's end waits until it was told to stop.
+
+    SutazaiError where it cannot start.
+    """
+    workspace = _checked(settings.workspace)
+    with open_socket(settings.host, settings.port) as opened:
+        async with running(settings) as application:
+            listener = Listener(application, settings)
+            serving = asyncio.create_task(listener.serve(sockets=[opened]))
+            up = asyncio.create_task(listener.up.wait())
+            await asyncio.wait((serving, up), return_when=asyncio.FIRST_COMPLETED)
+            up.cancel()
+            url = url_of(opened, settings.host)
+            with noted(settings.data_dir, Serving(url, workspace)):
+                yield Up(url, workspace, application, listener)
+                await serving
+
+
+def _checked(workspace: Path) -> Path:
+    real = workspace.resolve()
+    if not real.is_dir() or not os.access(real, os.R_OK | os.X_OK):
+        raise SutazaiError(
+            ErrorCode.VALIDATION_ERROR,
+            f"The workspace {workspace} is not a folder that can be read. Choose another with "
+            "--workspace.",
+        )
+    return real
 
 
 def open_socket(host: str, port: int) -> socket.socket:

@@ -26,9 +26,19 @@ class Target:
             return None
         prefix = "" if below == "." else below + "/"
         patterns = tuple(f"/{prefix}{pattern}" for pattern in self.patterns)
+        if not _is_text(prefix):
+            return None
         if not patterns and prefix:
             patterns = (f"/{below}",)
         return Target(workspace, patterns)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def shown_path(root: Path, file: str) -> Path:
@@ -56,4 +66,9 @@ def target_of(paths: list[Path]) -> Target:
         return Target(real[0], ())
     root = Path(os.path.commonpath([path.parent for path in real]))
     unique = dict.fromkeys(path.relative_to(root).as_posix() for path in real)
+    for name in unique:
+        if not _is_text(name):
+            raise Failure(
+                f"{name}: the name is not valid Unicode. Rename it, or review its folder."
+            )
     return Target(root, tuple(unique))

@@ -69,7 +69,7 @@ def test_the_environment_names_server_and_key(
     monkeypatch.setenv("SUTAZAI_URL", server.url)
     monkeypatch.setenv("SUTAZAI_API_KEY", key)
     assert run("task", "list").exit_code == 0
-    monkeypatch.setenv("SUTAZAI_API_KEY", "sk-wrong")
+    monkeypatch.setenv("SUTAZAI_API_KEY", "sk-sutazai-wrong")
     assert "API key is not valid" in run("task", "list").stderr
 
 
