@@ -30,7 +30,8 @@ def configure_logging(level: str, *, stream: TextIO = sys.stderr) -> None:
         raise ValueError(f"{level!r} is not a log level; use DEBUG, INFO, WARNING or ERROR")
     renderer: structlog.typing.Processor
     if stream.isatty():
-        renderer = structlog.dev.ConsoleRenderer()
+        # The default formatter prints local variables, passwords among them.
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     else:
         renderer = structlog.processors.JSONRenderer(
             serializer=lambda value, **_: msgspec.json.encode(value, enc_hook=repr).decode()

@@ -1,9 +1,12 @@
 """Who may do what: every operation with every role, without a token, and with a bad one."""
 
+import re
+
 import httpx2
 import pytest
 
 from tests.api.server import ROLES, Server, client_of, ended, error_of, new_user, submit
+from tests.api.test_openapi import METHODS, document
 
 ALL = frozenset(ROLES)
 WRITERS = frozenset({"admin", "developer"})
@@ -39,6 +42,23 @@ async def call(client: httpx2.AsyncClient, method: str, path: str) -> httpx2.Res
     return await client.request(method, path)
 
 
+def test_the_table_has_every_operation_that_needs_a_token() -> None:
+    missing = {
+        (method.upper(), path)
+        for path, operations in document()["paths"].items()
+        for method, operation in operations.items()
+        if method in METHODS and "security" in operation
+    }
+    for method, example, _ in TABLE:
+        missing -= {
+            (verb, path)
+            for verb, path in missing
+            if verb == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), example)
+        }
+    # Everybody may log out; it would end the sessions that the tests share.
+    assert missing == {("POST", "/auth/logout")}
+
+
 @pytest.mark.parametrize("role", ROLES)
 async def test_the_specifications_table_holds_for_every_operation(
     server: Server, role: str
@@ -64,7 +84,7 @@ async def test_the_specifications_table_holds_for_every_operation(
     ],
 )
 async def test_without_a_valid_credential_every_operation_is_closed(
-    server: Server, headers: httpx2.Headers
+    server: Server, headers: dict[str, str]
 ) -> None:
     sent = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
     for method, path, _ in TABLE:
@@ -83,15 +103,69 @@ async def test_who_asks_is_settled_before_the_body_is_looked_at(server: Server) 
     error_of(await server.viewer.post("/tasks", json={"nonsense": 1}), 403, "FORBIDDEN")
 
 
-async def test_the_owner_reads_the_result_whatever_the_role(server: Server) -> None:
-    own = await submit(server.developer)
-    await ended(server.developer, own["task_id"])
-    assert (await server.developer.get(f"/tasks/{own['task_id']}/result")).status_code == 200
-    other = await submit(server.user)
-    await ended(server.user, other["task_id"])
-    forbidden = await server.developer.get(f"/tasks/{other['task_id']}/result")
-    error_of(forbidden, 403, "FORBIDDEN")
-    assert (await server.viewer.get(f"/tasks/{other['task_id']}/result")).status_code == 200
+@pytest.mark.parametrize("role", ROLES)
+async def test_whoever_submitted_a_task_reads_and_cancels_it_whatever_the_role(
+    server: Server, role: str
+) -> None:
+    owner = await new_user(server, f"owner-then-{role}", "user")
+    done = (await submit(owner))["task_id"]
+    waiting = (await submit(owner, run_at="2999-01-01T00:00:00Z"))["task_id"]
+    await ended(owner, done)
+    user_id = (await owner.get("/auth/me")).json()["user_id"]
+    changed = await server.admin.patch(f"/users/{user_id}", json={"roles": [role]})
+    assert changed.json()["roles"] == [role]
+    assert (await owner.get(f"/tasks/{done}")).status_code == 200
+    assert (await owner.get(f"/tasks/{done}/result")).status_code == 200
+    mine = (await owner.get("/tasks", params={"submitter": "me"})).json()
+    assert [task["task_id"] for task in mine["tasks"]] == [waiting, done]
+    assert (await owner.delete(f"/tasks/{waiting}")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("role", "reads_results", "cancels"),
+    [
+        ("admin", True, True),
+        ("developer", False, True),
+        ("user", True, False),
+        ("viewer", True, False),
+    ],
+)
+async def test_with_somebody_elses_task_each_role_does_what_the_table_says(
+    server: Server, role: str, reads_results: bool, cancels: bool
+) -> None:
+    owner = await new_user(server, f"owner-not-{role}", "user")
+    done = (await submit(owner))["task_id"]
+    waiting = (await submit(owner, run_at="2999-01-01T00:00:00Z"))["task_id"]
+    await ended(owner, done)
+    other = server.clients[role]
+    assert (await other.get(f"/tasks/{done}")).status_code == 200
+    result = await other.get(f"/tasks/{done}/result")
+    if reads_results:
+        assert result.status_code == 200
+    else:
+        error_of(result, 403, "FORBIDDEN")
+    cancelled = await other.delete(f"/tasks/{waiting}")
+    if cancels:
+        assert cancelled.status_code == 200
+    else:
+        error_of(cancelled, 403, "FORBIDDEN")
+        assert (await owner.get(f"/tasks/{waiting}")).json()["status"] == "pending"
+
+
+async def test_keys_of_others_are_out_of_reach_but_for_an_admin(server: Server) -> None:
+    made = (await server.user.post("/auth/keys", json={"name": "of the user"})).json()
+    path = f"/auth/keys/{made['key_id']}"
+    for role in ("developer", "viewer"):
+        client = server.clients[role]
+        error_of(await client.delete(path), 404, "NOT_FOUND")
+        listed = (await client.get("/auth/keys")).json()["keys"]
+        assert made["key_id"] not in [key["key_id"] for key in listed]
+    own = (await server.user.get("/auth/keys")).json()["keys"]
+    assert made["key_id"] in [key["key_id"] for key in own]
+    assert made["api_key"] not in str(own)
+    assert (await server.admin.delete(path)).status_code == 204
+    gone = client_of(server.application, made["api_key"])
+    error_of(await gone.get("/tasks"), 401, "UNAUTHORIZED")
 
 
 async def test_an_api_key_has_its_users_rights_either_way_it_is_sent(server: Server) -> None:

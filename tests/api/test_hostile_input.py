@@ -1,5 +1,6 @@
 """Input that is meant to hurt: each gets a clear error, and the server goes on."""
 
+import gzip
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -120,6 +121,23 @@ async def test_what_does_not_claim_to_be_json_is_refused_clearly(
 ) -> None:
     answer = await post(server, b'{"type":"ping","description":"x"}', content_type)
     assert "application/json" in error_of(answer, 415, "BAD_REQUEST")["message"]
+
+
+@pytest.mark.parametrize("path", ["/tasks", "/auth/login", "/auth/keys"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "\xff"])
+async def test_a_compressed_body_is_refused_without_unpacking_it(
+    server: Server, path: str, encoding: str
+) -> None:
+    bomb = gzip.compress(b" " * (50 * MIB))
+    headers = {b"content-type": b"application/json", b"content-encoding": encoding.encode("latin1")}
+    answer = await server.user.post(path, content=bomb, headers=headers)
+    assert "not compressed" in error_of(answer, 415, "BAD_REQUEST")["message"]
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+async def test_gzip_that_does_not_say_so_is_not_json(server: Server) -> None:
+    content = gzip.compress(b'{"type":"ping","description":"x"}')
+    error_of(await post(server, content), 400, "BAD_REQUEST")
 
 
 @pytest.mark.parametrize(

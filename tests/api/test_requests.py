@@ -171,6 +171,12 @@ async def test_pages_of_other_origins_call_the_api_only_where_that_is_set(server
         assert {"X-Request-ID", "Retry-After", "Location"} <= set(exposed.split(", "))
         other = await client.get("/api/v1/health", headers={"origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
+        for wrong in ({"origin": "https://evil.example"}, {"access-control-request-method": "X"}):
+            refused = await client.options("/api/v1/tasks", headers=origin | asked | wrong)
+            error = error_of(refused, 400, "BAD_REQUEST")
+            assert "SUTAZAI_CORS_ORIGINS" in error["message"]
+            allowed_origin = refused.headers.get("access-control-allow-origin")
+            assert allowed_origin == (None if "origin" in wrong else origin["origin"])
 
 
 async def test_a_crash_shows_nothing_of_the_inside(server: Server) -> None:

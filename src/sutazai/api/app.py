@@ -1,18 +1,21 @@
 """The HTTP application: version 1 of the API below its prefix, and its documentation."""
 
+import structlog
 from fastapi import FastAPI
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sutazai.api import agents, auth, docs, events, health, tasks, users
 from sutazai.api.edge import Edge, Limits
-from sutazai.api.envelope import handle_errors
+from sutazai.api.envelope import error_response, handle_errors
 from sutazai.api.lean import LeanRoute
 from sutazai.api.openapi import describe
 from sutazai.api.services import Services
+from sutazai.errors import ErrorCode, SutazaiError
 
 __all__ = ["ASGIApp", "create_app", "create_v1"]
 
@@ -72,8 +75,30 @@ def create_v1(services: Services) -> FastAPI:
     return app
 
 
+class _Cors(CORSMiddleware):
+    """Refuses in the envelope, too."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """See CORSMiddleware."""
+        response = super().preflight_response(request_headers)
+        if response.status_code == 200:
+            return response
+        message = (
+            f"{bytes(response.body).decode()}. SUTAZAI_CORS_ORIGINS lists the origins that may "
+            "call the API."
+        )
+        refused = error_response(
+            SutazaiError(ErrorCode.BAD_REQUEST, message),
+            structlog.contextvars.get_contextvars()["request_id"],
+        )
+        for name in ("vary", "access-control-allow-origin"):
+            if name in response.headers:
+                refused.headers[name] = response.headers[name]
+        return refused
+
+
 def _with_cors(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
-    return CORSMiddleware(
+    return _Cors(
         app,
         allow_origins=origins,
         allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],

@@ -23,9 +23,11 @@ async def content_of(request: Request) -> bytes:
 def parse_json(request: Request, content: bytes) -> Any:
     """What a body says: no NaN, no lone surrogates, no bottomless nesting, no numbers out of range.
 
-    BAD_REQUEST for what is not JSON by the standard, 415 for what does not claim to be JSON; a body
-    that claims nothing is taken as JSON.
+    BAD_REQUEST for what is not JSON by the standard, 415 for what is compressed or does not claim
+    to be JSON; a body that claims nothing is taken as JSON.
     """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, headers={"Accept-Encoding": "identity"})
     declared = request.headers.get("content-type", "application/json")
     if declared != "application/json" and not _is_json(declared):
         raise HTTPException(415)

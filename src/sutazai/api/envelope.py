@@ -47,7 +47,7 @@ _MESSAGES = {
     404: "There is nothing at {path}. The API's paths begin with /api/v1; see /docs.",
     405: "{method} is not allowed at {path}; allowed: {allow}.",
     413: "The body is larger than 10 MiB. Send less, or name files of the workspace instead.",
-    415: "The body must be JSON, sent with 'Content-Type: application/json'.",
+    415: "The body must be JSON, not compressed, sent with 'Content-Type: application/json'.",
 }
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _MOST_SHOWN = 500

@@ -49,6 +49,7 @@ def postgresql_engine(url: str, *, size: int) -> AsyncEngine:
         pool_size=size,
         max_overflow=0,
         pool_timeout=10,
+        hide_parameters=True,  # errors are logged; hashes and sealed answers must not be
         # Every unit ends its own transaction, so there is nothing to reset.
         pool_reset_on_return=None,
         connect_args={"timeout": 10, "server_settings": {"application_name": "sutazai"}},

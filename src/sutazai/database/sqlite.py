@@ -31,6 +31,7 @@ def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
         f"sqlite:///{path}",
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
+        hide_parameters=True,  # errors are logged; hashes and sealed answers must not be
         connect_args={"check_same_thread": False, "cached_statements": 512},
     )
 

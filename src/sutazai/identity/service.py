@@ -247,6 +247,7 @@ class Identity:
         try:
             normal = passwords.normalised(password)
         except ValueError:
+            _logger.warning("login.failed", user_id=None, address=address)
             return None
         name = username if username.isascii() and "\0" not in username else ""
         account = await self._database.read(lambda connection: store.find_account(connection, name))
