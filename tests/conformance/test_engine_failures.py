@@ -12,7 +12,7 @@ from sutazai import clock
 from sutazai.database import Connection
 from sutazai.database.unit import take_signals
 from sutazai.engine import store
-from sutazai.engine.ending import decide
+from sutazai.engine.ending import apply, decide
 from sutazai.engine.job import Failed, Job, Lost, Outcome, Released, Succeeded
 from sutazai.engine.rescuer import Rescuer
 from sutazai.errors import ErrorCode, SutazaiError
@@ -75,6 +75,61 @@ async def test_the_end_of_a_lost_attempt_is_refused(rig: Rig) -> None:
     assert rig.ends("job") == [(1, "Lost", False), (2, "Succeeded", True)]
 
 
+@pytest.mark.parametrize(
+    "late",
+    [Succeeded(), Failed("BUSY", "not now", retryable=True), Released("stop"), Lost("gone")],
+    ids=lambda outcome: type(outcome).__name__,
+)
+@pytest.mark.parametrize("claimed_again", [False, True])
+async def test_no_end_of_a_lost_attempt_counts_whatever_became_of_the_job(
+    rig: Rig, late: Outcome, claimed_again: bool
+) -> None:
+    def claim(connection: Connection) -> Job:
+        wants = [store.Want("agent", ("q",), 1)]
+        [job] = store.claim(connection, wants, worker="w", lease_expires_at=clock.now())
+        return job
+
+    await rig.enqueue("job")
+    first = await rig.database.run(claim)
+    await rig.lapse()
+    if claimed_again:
+        await rig.database.run(claim)
+    before = (await rig.jobs())["job"]
+    end = decide(first, late, now=clock.now())
+    handlers = {"k": rig.handler}
+    assert not await rig.database.run(lambda c: apply(c, [end], handlers, now=clock.now()))
+    assert (await rig.jobs())["job"] == before
+    assert rig.ends("job") == [(1, "Lost", False)]
+
+
+async def test_nobody_renews_what_another_holds(rig: Rig) -> None:
+    await rig.enqueue("job")
+    want = [store.Want("agent", ("q",), 1)]
+    [job] = await rig.database.run(
+        lambda c: store.claim(c, want, worker="dead", lease_expires_at=0)
+    )
+    held = {store.Held(job.id, job.token)}
+    assert not await rig.database.run(
+        lambda c: store.renew(c, held, worker="alive", lease_expires_at=clock.now())
+    )
+    assert (await rig.jobs())["job"].lease_expires_at == 0
+
+
+async def test_a_worker_that_claims_again_what_it_lost_stops_the_first_attempt(rig: Rig) -> None:
+    gate = asyncio.Event()
+    rig.handler.scripts["job"] = waits_for(gate)
+    await rig.worker(lease_seconds=0.3, capacity=2)
+    await rig.enqueue("job")
+    assert (await rig.began()).attempt == 1
+    await rig.lapse()
+    assert (await rig.began()).attempt == 2
+    assert await rig.stopped() == "job"
+    assert rig.handler.now_running == 1
+    gate.set()
+    await rig.until_ended("job")
+    assert rig.ends("job") == [(1, "Lost", False), (2, "Succeeded", True)]
+
+
 async def test_a_worker_stops_what_it_has_lost(rig: Rig) -> None:
     rig.handler.scripts["job"] = waits_for(asyncio.Event())
     await rig.worker(lease_seconds=0.3, capacity=1)
@@ -119,7 +174,10 @@ async def test_a_claim_nobody_heard_of_lapses(rig: Rig) -> None:
     await rig.enqueue("unheard", queue="elsewhere")
     want = [store.Want("agent", ("elsewhere",), 1)]
     await rig.database.run(
-        lambda c: store.claim(c, want, worker="worker-1", lease_expires_at=clock.now())
+        # Long enough for a heartbeat or two, which are not to renew it.
+        lambda c: store.claim(
+            c, want, worker="worker-1", lease_expires_at=clock.now() + clock.SECOND // 4
+        )
     )
 
     async def is_rescued() -> bool:

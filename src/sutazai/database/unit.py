@@ -84,10 +84,10 @@ def take_signals(connection: Connection) -> list[tuple[str, str]]:
     return list(connection.info.pop(_SIGNALS, ()))
 
 
-_FULL = "it is full"
-_SILENT = "it did not answer as it should"
-_UNCHANGED = "Nothing was changed; try again"
-_UNKNOWN = "Whether the change was made is not known; look before you try again"
+_FULL = ("its disk is full", "make room there, then try again")
+_SILENT = ("it did not answer as it should", "try again, and see the server's log if it lasts")
+_UNCHANGED = "Nothing was changed"
+_UNKNOWN = "Whether the change was made is not known, so look first"
 
 # Classes of SQLSTATE: bad data, broken constraint, wrong or forbidden statement.
 _FAULTS_OF_THE_UNIT = ("22", "23", "42")
@@ -130,10 +130,11 @@ def database_error(cause: BaseException, *, committing: bool = False) -> Sutazai
     """
     original = cause.orig if isinstance(cause, DBAPIError) else cause
     full = "full" in str(original) or getattr(original, "sqlstate", None) == "53100"
+    problem, remedy = _FULL if full else _SILENT
     error = SutazaiError(
         ErrorCode.DATABASE_ERROR,
-        f"The database could not do this: {_FULL if full else _SILENT}. "
-        f"{_UNKNOWN if committing else _UNCHANGED}, and see the server's log if it lasts.",
+        f"The database could not do this: {problem}. "
+        f"{_UNKNOWN if committing else _UNCHANGED}; {remedy}.",
         retry_after=1,
     )
     error.__cause__ = cause
