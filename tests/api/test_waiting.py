@@ -1,0 +1,73 @@
+"""`wait=`: its bounds, and that it holds back nobody else."""
+
+import asyncio
+
+import pytest
+
+from tests.api.agents import Obedient
+from tests.api.server import Server, ended, error_of, reached, submit, wrong_fields
+
+PATHS = ["", "/result"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("wait", ["-0.1", "25.1", "1e9", "nan", "inf", "-inf", "", "5s", "0x5"])
+async def test_a_wait_out_of_bounds_is_named(server: Server, path: str, wait: str) -> None:
+    task = await submit(server.user)
+    answer = await server.user.get(f"/tasks/{task['task_id']}{path}", params={"wait": wait})
+    assert list(wrong_fields(answer)) == ["wait"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("wait", ["0", "0.5", "20", "25", "2.5e1"])
+async def test_of_a_task_that_has_ended_the_answer_comes_at_once(
+    server: Server, path: str, wait: str
+) -> None:
+    task = await submit(server.user)
+    await ended(server.user, task["task_id"])
+    answer = await server.user.get(f"/tasks/{task['task_id']}{path}", params={"wait": wait})
+    assert (answer.status_code, answer.json()["status"]) == (200, "completed")
+
+
+async def test_all_who_wait_are_answered_when_the_task_ends(
+    server: Server, obedient: Obedient
+) -> None:
+    task = await submit(server.user, "obey", metadata={"do": "wait"})
+    path = f"/tasks/{task['task_id']}"
+    await reached(server.user, task["task_id"], "processing")
+    waiting = [
+        asyncio.create_task(client.get(f"{path}{more}", params={"wait": 25}))
+        for client in (server.user, server.admin, server.viewer)
+        for more in PATHS
+    ]
+    # Somebody who gives up takes nobody along.
+    gone = asyncio.create_task(server.user.get(path, params={"wait": 25}))
+    await asyncio.wait([gone], timeout=0.05)
+    gone.cancel()
+    assert (await server.anonymous.get("/health")).status_code == 200
+    obedient.gate.set()
+    for answer in await asyncio.gather(*waiting):
+        assert (answer.status_code, answer.json()["status"]) == (200, "completed")
+
+
+async def test_a_task_that_is_cancelled_ends_the_wait_for_its_result(
+    server: Server, obedient: Obedient
+) -> None:
+    task = await submit(server.user, "obey", metadata={"do": "hang"})
+    path = f"/tasks/{task['task_id']}"
+    await reached(server.user, task["task_id"], "processing")
+    waiting = asyncio.create_task(server.user.get(f"{path}/result", params={"wait": 25}))
+    await asyncio.wait([waiting], timeout=0.05)
+    assert (await server.user.delete(path)).status_code == 200
+    error_of(await waiting, 409, "CONFLICT")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_what_one_may_not_read_or_is_not_there_is_not_waited_for(
+    server: Server, path: str
+) -> None:
+    unknown = "01a20af4-87b8-77fe-ac03-3a69b1fb45d4"
+    answer = await server.admin.get(f"/tasks/{unknown}{path}", params={"wait": 25})
+    error_of(answer, 404, "NOT_FOUND")
+    answer = await server.anonymous.get(f"/tasks/{unknown}{path}", params={"wait": 25})
+    error_of(answer, 401, "UNAUTHORIZED")
