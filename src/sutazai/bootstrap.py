@@ -38,6 +38,7 @@ from sutazai.events import log
 from sutazai.events.feed import EventFeed
 from sutazai.events.hub import EventHub
 from sutazai.events.model import NewEvent, Origin
+from sutazai.events.streams import EventStreams
 from sutazai.identity.hooks import Change
 from sutazai.identity.passwords import Passwords
 from sutazai.identity.service import Identity
@@ -178,6 +179,7 @@ async def _start_work(
         stack.push_async_callback(part.stop)
     await chores.ensure()
     await worker.start()
+    feed = EventFeed(database=database, hub=hub)
     services = Services(
         version=version("sutazai"),
         started_at=clock.now(),
@@ -185,7 +187,8 @@ async def _start_work(
         idempotency=idempotency,
         tasks=tasks,
         registry=registry,
-        events=EventFeed(database=database, hub=hub),
+        events=feed,
+        streams=EventStreams(feed=feed, hub=hub),
         engine_is_healthy=lambda: worker.is_healthy,
     )
     return services, worker

@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sutazai.errors import Detail, ErrorCode, SutazaiError
 
 _PREFIX = "SUTAZAI_"
+_CLIENT_VARIABLES = ("SUTAZAI_URL", "SUTAZAI_TOKEN", "SUTAZAI_API_KEY")
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -74,8 +75,8 @@ class Settings(BaseSettings):
     # Not the newest version: its users would have nothing to move to.
     deprecated_versions: Annotated[dict[Literal["1.0"], DeprecatedVersion], NoDecode] = Field(
         default_factory=dict,
-        description="versions of the HTTP API on their way out, as JSON: "
-        '{"1.0": {"deprecated": "2026-12-31", "sunset": "2027-06-30", "migration_guide": "https…"}}',
+        description='versions of the HTTP API on their way out, as JSON: {"1.0": {"deprecated": '
+        '"2026-12-31", "sunset": "2027-06-30", "migration_guide": "https://…"}}',
     )
     events_keep_days: float = Field(30, gt=0, description="how long events are kept")
     tasks_keep_days: float | None = Field(
@@ -196,8 +197,7 @@ def load(**flags: Any) -> Settings:
 
 def in_force(settings: Settings, **flags: Any) -> list[InForce]:
     """Every setting with where its value came from."""
-    in_file = {key.upper() for key in dotenv_values(".env")}
-    in_environment = {key.upper() for key in os.environ}
+    in_file, in_environment = _named_in_file(), _named_in_environment()
     rows = []
     for name, field in Settings.model_fields.items():
         variable = _PREFIX + name.upper()
@@ -214,6 +214,33 @@ def in_force(settings: Settings, **flags: Any) -> list[InForce]:
             value = ",".join(value)
         elif isinstance(value, dict):
             value = json.dumps(settings.model_dump(mode="json")[name]) if value else ""
-        shown = "" if value is None else str(value)
+        shown = "" if value is None else _written(value)
         rows.append(InForce(variable, shown, source, field.description or ""))
     return rows
+
+
+def variables() -> list[str]:
+    """Every variable that is a setting of the server."""
+    return [_PREFIX + name.upper() for name in Settings.model_fields]
+
+
+def unknown_names() -> list[str]:
+    """What looks like a setting, in the environment or `.env`, and is none: a slip, most likely."""
+    known = {*variables(), *_CLIENT_VARIABLES}
+    given = _named_in_file() | _named_in_environment()
+    return sorted(name for name in given if name.startswith(_PREFIX) and name not in known)
+
+
+def _named_in_file() -> set[str]:
+    return {key.upper() for key in dotenv_values(".env")}
+
+
+def _named_in_environment() -> set[str]:
+    return {key.upper() for key in os.environ}
+
+
+def _written(value: object) -> str:
+    """As one would write it into the environment."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,5 +1,7 @@
 """The HTTP application: version 1 of the API below its prefix, and its documentation."""
 
+from collections.abc import Mapping
+
 import structlog
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -15,15 +17,23 @@ from sutazai.api.envelope import error_response, handle_errors
 from sutazai.api.lean import LeanRoute
 from sutazai.api.openapi import describe
 from sutazai.api.services import Services
+from sutazai.api.versions import BARE, PREFIX, Deprecation, Versions
+from sutazai.api.websocket import LiveSocket
 from sutazai.errors import ErrorCode, SutazaiError
 
 __all__ = ["ASGIApp", "create_app", "create_v1"]
 
-_PREFIX = "/api/v1"
 
+def create_app(
+    services: Services,
+    *,
+    cors_origins: tuple[str, ...] = (),
+    deprecated: Mapping[str, Deprecation] | None = None,
+) -> ASGIApp:
+    """The ASGI application over these services; it starts and stops nothing itself.
 
-def create_app(services: Services, *, cors_origins: tuple[str, ...] = ()) -> ASGIApp:
-    """The ASGI application over these services; it starts and stops nothing itself."""
+    `deprecated` is by version, such as `1.0`.
+    """
     v1 = create_v1(services)
     rest = Starlette(
         routes=[
@@ -35,15 +45,21 @@ def create_app(services: Services, *, cors_origins: tuple[str, ...] = ()) -> ASG
 
     submit = next(route for route in tasks.submissions.routes if isinstance(route, LeanRoute))
 
+    async def serve_v1(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST" and scope["path"] == scope["root_path"] + submit.path:
+            scope["app"] = v1
+            await submit.serve(scope, receive, send)
+        else:
+            await v1(scope, receive, send)
+
+    versions = Versions(serve_v1, describe=v1.openapi, deprecated=deprecated or {})
+
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         # By hand, because a mount below another application costs a tenth of a request's time.
-        if scope["type"] == "http" and scope["path"].startswith(_PREFIX + "/"):
-            scope["root_path"] = scope.get("root_path", "") + _PREFIX
-            if scope["method"] == "POST" and scope["path"] == _PREFIX + submit.path:
-                scope["app"] = v1
-                await submit.serve(scope, receive, send)
-            else:
-                await v1(scope, receive, send)
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX + "/"):
+            await versions(scope, receive, send)
+        elif scope["type"] == "websocket" and scope["path"] == "/ws":
+            await LiveSocket(services, scope, receive, send).serve()
         else:
             await rest(scope, receive, send)
 
@@ -53,12 +69,12 @@ def create_app(services: Services, *, cors_origins: tuple[str, ...] = ()) -> ASG
 
 
 def create_v1(services: Services) -> FastAPI:
-    """Version 1, with paths as the specification's document has them: `/tasks`, not the prefix."""
+    """The resources, with paths as the specification's document has them: `/tasks`, no prefix."""
     app = FastAPI(
         title="SutazAI API",
         version=services.version,
         description="AI Task Automation API",
-        servers=[{"url": _PREFIX}],
+        servers=[{"url": BARE}],
         root_path_in_servers=False,
         docs_url=None,
         redoc_url=None,
@@ -107,14 +123,19 @@ def _with_cors(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
             "Content-Type",
             "Idempotency-Key",
             "X-API-Key",
+            "X-API-Version",
             "X-Request-ID",
         ],
         expose_headers=[
             "Allow",
+            "Deprecation",
             "Idempotency-Replayed",
+            "Link",
             "Location",
             "Retry-After",
+            "Sunset",
             "WWW-Authenticate",
+            "X-API-Version",
             "X-Request-ID",
         ],
     )

@@ -1,4 +1,7 @@
-"""`/docs`: Swagger UI, whose files are in a package, so that it works without network."""
+"""`/docs`: Swagger UI, whose files are in a package, so that it works without network.
+
+`?version=` chooses the document; it shows version 1 unless asked otherwise.
+"""
 
 from importlib.resources import files
 
@@ -17,14 +20,20 @@ _PAGE = """<!doctype html>
 <link rel="stylesheet" href="/docs/swagger-ui.css">
 </head>
 <body>
+<nav><a href="/docs?version=1.0">Version 1.0</a> · <a href="/docs?version=2.0">Version 2.0</a></nav>
 <div id="ui"></div>
 <script src="/docs/swagger-ui-bundle.js"></script>
 <script src="/docs/start.js"></script>
 </body>
 </html>
 """
-_START = """SwaggerUIBundle({
-  url: "/api/v1/openapi.json",
+_START = """const documents = new Map([
+  ["1.0", "/api/v1/openapi.json"],
+  ["2.0", "/api/v2/openapi.json"],
+]);
+const version = new URLSearchParams(location.search).get("version");
+SwaggerUIBundle({
+  url: documents.get(version) ?? "/api/v1/openapi.json",
   dom_id: "#ui",
   persistAuthorization: true,
   validatorUrl: null,

@@ -38,10 +38,13 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
+        request_id = _request_id(scope)
+        if scope["type"] == "websocket":
+            scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+            structlog.contextvars.clear_contextvars()
+            structlog.contextvars.bind_contextvars(request_id=request_id)
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
@@ -104,6 +107,7 @@ class Limits:
 
         try:
             async with asyncio.timeout(self._seconds) as limit:
+                scope["state"]["time_limit"] = limit  # for an endpoint that streams to lift
                 await self._app(scope, receive, noting)
         except TimeoutError:
             if begun or not limit.expired():

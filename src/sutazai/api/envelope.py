@@ -44,7 +44,7 @@ _CODE_OF_STATUS = {
     503: ErrorCode.SERVICE_UNAVAILABLE,
 }
 _MESSAGES = {
-    404: "There is nothing at {path}. The API's paths begin with /api/v1; see /docs.",
+    404: "There is nothing at {path}. The API's paths begin with /api/v1 or /api/v2; see /docs.",
     405: "{method} is not allowed at {path}; allowed: {allow}.",
     413: "The body is larger than 10 MiB. Send less, or name files of the workspace instead.",
     415: "The body must be JSON, not compressed, sent with 'Content-Type: application/json'.",
@@ -129,8 +129,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         message = str(error.detail) or HTTPStatus(status).phrase
     else:
         message = template.format(
-            path=_printable(request.url.path),
-            method=_printable(request.method),
+            path=printable(request.url.path),
+            method=printable(request.method),
             allow=headers.get("Allow", ""),
         )
     code = _CODE_OF_STATUS.get(status)
@@ -158,10 +158,11 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     for problem in error.errors():
         place = [str(part) for part in problem["loc"][1:]] or [str(problem["loc"][0])]
         text = problem["msg"].removeprefix("Value error, ")
-        details.append(Detail(_printable(".".join(place)), _printable(text)))
+        details.append(Detail(printable(".".join(place)), printable(text)))
     wrong = SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=details)
     return error_response(wrong, _id_of(request))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Text from outside as a message may show it: encodable, and not endless."""
     return _NOT_ENCODABLE.sub("?", text)[:_MOST_SHOWN]

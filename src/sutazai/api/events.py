@@ -1,15 +1,28 @@
-"""`/events`: the log, which is also the audit trail."""
+"""`/events`: the log, which is also the audit trail, read by pages or as a live stream."""
 
+from functools import partial
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from sutazai import clock
-from sutazai.api.requests import CurrentPrincipal, CurrentServices, answer
-from sutazai.api.schemas import EventList
-from sutazai.identity.model import GRANTS, Principal
+from sutazai.api.live import Listener, readable_resources
+from sutazai.api.requests import (
+    CurrentPrincipal,
+    CurrentServices,
+    answer,
+    call_of,
+    credential_of,
+)
+from sutazai.api.schemas import EventList, Ticket, errors
+from sutazai.api.services import Services
+from sutazai.api.sse import EventStreamResponse
+from sutazai.errors import invalid
+from sutazai.events.streams import checked_patterns
+from sutazai.identity.service import TICKET_SECONDS
+from sutazai.identity.tokens import digest, unauthorized
 
 router = APIRouter(prefix="/events", tags=["events"])
 
@@ -48,9 +61,76 @@ async def list_events(
     )
 
 
-def readable_resources(principal: Principal) -> frozenset[str] | None:
-    """The resources a principal may read; None for all."""
-    if principal.may("read", "*"):
+@router.post(
+    "/tickets",
+    operation_id="createEventTicket",
+    summary="Get a ticket for one event stream",
+    status_code=201,
+    response_model=Ticket,
+)
+async def create_ticket(services: CurrentServices, principal: CurrentPrincipal) -> Response:
+    """For browsers, whose EventSource sends no Authorization: `/events/stream?ticket=…`, once."""
+    ticket = services.identity.issue_ticket(principal)
+    return answer({"ticket": ticket, "expires_in": TICKET_SECONDS}, status=201)
+
+
+@router.get(
+    "/stream",
+    operation_id="streamEvents",
+    summary="Listen to events (SSE)",
+    response_class=EventStreamResponse,
+    responses={
+        200: {
+            "description": "Server-sent events: `message`, `ping`, `reset`, `closed`",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **errors(401),
+    },
+)
+async def stream_events(
+    request: Request,
+    services: CurrentServices,
+    events: Annotated[
+        list[str] | None,
+        Query(description="patterns such as `task.*`, repeated or comma-separated; all by default"),
+    ] = None,
+    last_event_id: Annotated[
+        str | None, Query(description="resume after this event's id; 0 for all that are kept")
+    ] = None,
+    resumed: Annotated[
+        str | None,
+        Header(alias="Last-Event-ID", description="the same, as EventSource sends it; it wins"),
+    ] = None,
+    ticket: Annotated[str | None, Query(description="instead of a token, from `/tickets`")] = None,
+) -> Response:
+    """Events the caller may read, from now on or from an id on, for as long as they are wanted."""
+    listener = await _listener(request, services, ticket)
+    wanted = ["*"] if events is None else [one for part in events for one in part.split(",")]
+    return EventStreamResponse(
+        services.streams,
+        listener,
+        checked_patterns([one.strip() for one in wanted]),
+        _cursor(last_event_id if resumed is None else resumed),
+    )
+
+
+async def _listener(request: Request, services: Services, ticket: str | None) -> Listener:
+    if ticket is None:
+        check = partial(services.identity.authenticate, credential_of(request))
+        return Listener(await check(), check)
+    claim = services.idempotency.claim(
+        digest(ticket), principal="ticket", method="GET", path="/events/stream", body=b""
+    )
+    once = services.idempotency.replayable(claim)
+    principal = await services.identity.redeem_ticket(ticket, call=call_of(request, "ticket", once))
+    if once.replayed:
+        raise unauthorized("The ticket has been used. Get a new one for every stream.")
+    return Listener(principal, partial(services.identity.still_holds, ticket))
+
+
+def _cursor(text: str | None) -> int | None:
+    if not text:
         return None
-    named = {name for grant in GRANTS.values() for name in grant.resources}
-    return frozenset(name for name in named if principal.may("read", name))
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise invalid("last_event_id", "Must be the id of an event, or 0 for all that are kept.")
+    return int(text)

@@ -154,14 +154,19 @@ def request_id_of(request: Request) -> str:
     return found
 
 
-async def principal_of(request: Request) -> Principal:
-    """Who asks; UNAUTHORIZED without a valid credential."""
+def credential_of(request: Request) -> str:
+    """The access token or API key that was sent; UNAUTHORIZED without."""
     credential = request.headers.get("x-api-key")
     if credential is None:
         scheme, _, credential = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not credential:
             raise SutazaiError(ErrorCode.UNAUTHORIZED, _MISSING)
-    return await (await services_of(request)).identity.authenticate(credential.strip())
+    return credential.strip()
+
+
+async def principal_of(request: Request) -> Principal:
+    """Who asks; UNAUTHORIZED without a valid credential."""
+    return await (await services_of(request)).identity.authenticate(credential_of(request))
 
 
 CurrentServices = Annotated[Services, Depends(services_of)]
@@ -195,7 +200,8 @@ async def replayable(
         key,
         principal=principal,
         method=request.method,
-        path=request.url.path,
+        # Below the version: a client that was updated between two tries must not do it twice.
+        path=request.scope["path"].removeprefix(request.scope["root_path"]),
         body=await request.body() + b"?" + request.url.query.encode(),
     )
     return idempotency.replayable(claim, seal=seal)
@@ -210,6 +216,11 @@ def call_of(request: Request, actor: str, replay: Replayable | None = None) -> C
 def origin_of(request: Request, principal: Principal) -> Origin:
     """The request as events want it told."""
     return Origin(principal.actor, request_id_of(request))
+
+
+def location_of(request: Request, path: str) -> str:
+    """Where the caller finds a resource: below the version that the request came to."""
+    return str(request.scope["root_path"]) + path
 
 
 def answer(

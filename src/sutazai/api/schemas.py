@@ -277,6 +277,13 @@ class EventList(BaseModel):
     next_after: int
 
 
+class Ticket(BaseModel):
+    """What opens one event stream, once, within so many seconds."""
+
+    ticket: str
+    expires_in: int
+
+
 class PartsHealth(BaseModel):
     """How each part of the server is."""
 

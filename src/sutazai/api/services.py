@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sutazai.agents.service import AgentRegistry
 from sutazai.events.feed import EventFeed
+from sutazai.events.streams import EventStreams
 from sutazai.identity.service import Identity
 from sutazai.limits.idempotency import Idempotency
 from sutazai.tasks.service import Tasks
@@ -21,4 +22,5 @@ class Services:
     tasks: Tasks
     registry: AgentRegistry
     events: EventFeed
+    streams: EventStreams
     engine_is_healthy: Callable[[], bool]

@@ -21,6 +21,7 @@ from sutazai.api.requests import (
     StrictRoute,
     Whole,
     answer,
+    location_of,
     needs,
     origin_of,
     replayable,
@@ -109,7 +110,8 @@ async def create_task(
     }
     if task.pending_reason is not None:
         shown["pending_reason"] = task.pending_reason
-    return answer(shown, status=201, replay=replay, location=f"/api/v1/tasks/{task.task_id}")
+    location = location_of(request, f"/tasks/{task.task_id}")
+    return answer(shown, status=201, replay=replay, location=location)
 
 
 @router.get(

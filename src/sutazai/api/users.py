@@ -15,6 +15,7 @@ from sutazai.api.requests import (
     StrictRoute,
     answer,
     call_of,
+    location_of,
     needs,
     replayable,
 )
@@ -98,7 +99,7 @@ async def create_user(
         tier=body.tier,
         call=call_of(request, principal.actor, replay),
     )
-    location = f"/api/v1/users/{user.user_id}"
+    location = location_of(request, f"/users/{user.user_id}")
     return answer(user_view(user), status=201, replay=replay, location=location)
 
 

@@ -13,11 +13,13 @@ import uvicorn
 
 from sutazai.bootstrap import Application, running
 from sutazai.cli.serving import Serving, noted
+from sutazai.cli.wire import WireProtocol
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.settings import Settings
 
 _EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104  # compared with, not bound to
 _LOOPBACK = ("127.0.0.1", "::1")
+_LONGEST_MESSAGE = 1024 * 1024
 
 
 class Up(NamedTuple):
@@ -115,10 +117,15 @@ class Listener(uvicorn.Server):
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=10,
+                ws=WireProtocol,
+                ws_max_size=_LONGEST_MESSAGE,
+                # Compressed, every event would have to be encoded anew for every subscriber.
+                ws_per_message_deflate=False,
                 proxy_headers=bool(settings.trusted_proxies),
                 forwarded_allow_ips=list(settings.trusted_proxies),
             )
         )
+        self._streams = application.services.streams
         self.up = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -132,5 +139,6 @@ class Listener(uvicorn.Server):
         yield
 
     def stop(self) -> None:
-        """Finish what is being answered, then return from `serve`."""
+        """Finish what is being answered, end what would go on for ever, return from `serve`."""
+        self._streams.close()
         self.should_exit = True
