@@ -1,7 +1,7 @@
 """A server on port 10010 in a network of its own, and the specification's examples against it.
 
-Run as `alone.py python|curl PORT`, if possible inside `unshare --user --map-root-user --net`, where
-10010 is free; 0 takes another port. Prints what the examples print.
+Run as `alone.py python|synchronous|curl|typescript PORT`, if possible inside `unshare --user
+--map-root-user --net`, where 10010 is free; 0 takes another port. Prints what the examples print.
 """
 
 import fcntl
@@ -55,6 +55,18 @@ def python_example(url: str) -> None:
     run([sys.executable, "-W", "error", "-c", text.replace("http://localhost:10010", url)])
 
 
+def synchronous_example(url: str) -> None:
+    """The function as it stands, with the names that it takes for granted."""
+    text = (HERE / "specification_synchronous.txt").read_text()
+    with SutazAIClient(url) as client:
+        token = client.login("john_doe", "password123")
+    before = f"import json, time\ntoken = {token!r}\n"
+    after = 'task = {"type": "code_review", "description": "Review"}\n'
+    after += "print(json.dumps(execute_task_sync(task)))"
+    text = before + text.replace("http://localhost:10010", url) + after
+    run([sys.executable, "-W", "error", "-c", text])
+
+
 def curl_examples(url: str) -> None:
     """Each line as it stands but for the token and the id, which only we can know."""
     text = (HERE / "specification_curl.txt").read_text().replace("http://localhost:10010", url)
@@ -65,6 +77,22 @@ def curl_examples(url: str) -> None:
     task = json.loads(run(["sh", "-c", re.sub(r"eyJ[^\"]+", token, create)]))
     get = re.sub(r"eyJ[^\"]+", token, get)
     run(["sh", "-c", get.replace("550e8400-e29b-41d4-a716-446655440000", task["task_id"])])
+
+
+def typescript_example(url: str, folder: Path) -> None:
+    """The class and its usage as they stand but for the types, and its `getTask` at the end."""
+    text = (HERE / "specification_client.ts").read_text().replace("http://localhost:10010", url)
+    text += "console.log(JSON.stringify(await client.getTask(task.task_id)));\n"
+    script = folder / "client.mjs"
+    script.write_text(without_types(text))
+    run(["node", str(script)])
+
+
+def without_types(text: str) -> str:
+    """What `tsc` would make of the example: every version of Node runs JavaScript, few this."""
+    text = re.sub(r"^interface .*?^}\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^ *private .*;\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"(?<=[\w)]): (?:string|Promise<\w+>)(?=[,)]| [={])", "", text)
 
 
 def run(command: list[str]) -> str:
@@ -85,7 +113,15 @@ def main(example: str, port: int) -> None:
             with SutazAIClient(url) as admin:
                 admin.login("admin", ADMIN)
                 admin.create_user("john_doe", "password123")
-            {"python": python_example, "curl": curl_examples}[example](url)
+            match example:
+                case "python":
+                    python_example(url)
+                case "synchronous":
+                    synchronous_example(url)
+                case "curl":
+                    curl_examples(url)
+                case "typescript":
+                    typescript_example(url, folder)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""The specification's own client examples, unchanged.
+"""The specification's own client examples, unchanged but for what comes in later versions.
 
 Its address is `http://localhost:10010`, which may be taken on this machine: so they run in a
 network namespace of their own where the system lets us make one, and elsewhere on a free port.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,8 +43,24 @@ def test_the_python_client_of_the_specification_runs(place: tuple[list[str], int
     assert "'assigned_agent': 'code-reviewer-01'" in printed
 
 
+def test_the_synchronous_pattern_of_the_specification_runs(place: tuple[list[str], int]) -> None:
+    outcome = json.loads(example("synchronous", place))
+    assert outcome["status"] == "completed"
+    assert [issue["rule"] for issue in outcome["result"]["issues"]] == ["code-injection"]
+
+
 def test_the_curl_lines_of_the_specification_run(place: tuple[list[str], int]) -> None:
     login, created, shown = map(json.loads, example("curl", place).splitlines())
     assert (login["token_type"], login["expires_in"]) == ("bearer", 3600)
     assert (created["type"], created["priority"]) == ("code_review", 8)
     assert (shown["task_id"], shown["type"]) == (created["task_id"], "code_review")
+
+
+# What runs it is none of our tools: where there is no Node, there is nothing to try it with.
+if shutil.which("node"):
+
+    def test_the_typescript_client_of_the_specification_runs(place: tuple[list[str], int]) -> None:
+        said, shown = example("typescript", place).splitlines()
+        task = json.loads(shown)
+        assert said == f"Created task: {task['task_id']}"
+        assert (task["type"], task["description"]) == ("code_review", "Review auth module")
