@@ -10,5 +10,5 @@ def config(output: Format) -> None:
     if output is Format.JSON:
         print_json([row._asdict() for row in rows])
     else:
-        cells = [(row.name, row.value, row.source, row.description) for row in rows]
+        cells = [(row.name, row.value or None, row.source, row.description) for row in rows]
         print_table(("SETTING", "VALUE", "FROM", "MEANING"), cells)

@@ -5,7 +5,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from difflib import get_close_matches
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from sutazai.cli import serving
 from sutazai.cli.failures import ANSWER_IS_NO
 from sutazai.cli.output import out, printable
 from sutazai.errors import ErrorCode, SutazaiError
-from sutazai.settings import Settings, load
+from sutazai.settings import Settings, load, unknown_names, variables
 
 _GIB = 1024**3
 _LITTLE_DISK, _LITTLE_MEMORY = 1 * _GIB, _GIB // 4
@@ -71,14 +72,17 @@ def examine(**flags: Any) -> Iterator[Found]:
         yield Found(Health.BROKEN, error.message, "Correct it in the environment or in .env.")
         return
     yield Found(Health.FINE, "Settings are valid (sutazai config shows them)")
-    checks: tuple[Callable[[Settings], Found], ...] = (
-        _data_dir,
-        _database,
-        _server,
-        _workspace,
-        _disk,
-    )
-    for check in checks:
+    for name in unknown_names():
+        nearest = get_close_matches(name, variables(), n=1)
+        remedy = (
+            f"Do you mean {nearest[0]}?" if nearest else "sutazai config lists those there are."
+        )
+        yield Found(Health.ODD, f"{name} is set, but there is no such setting", remedy)
+    data_dir = _data_dir(settings)
+    yield data_dir
+    if settings.database_url is not None or data_dir.health is not Health.BROKEN:
+        yield _database(settings)
+    for check in (_server, _workspace, _disk):
         yield check(settings)
     yield _memory()
 
@@ -129,6 +133,9 @@ def _database(settings: Settings) -> Found:
         current = asyncio.run(has_current_schema(settings))
     except SutazaiError as error:
         return Found(Health.BROKEN, f"{name}: {error.message}")
+    except OSError as error:
+        remedy = "Make the files in the data directory readable and writable for this user."
+        return Found(Health.BROKEN, f"{name}: {error}", remedy)
     state = "reachable, schema current" if current else "made or upgraded at the next start"
     return Found(Health.FINE, f"{name}: {state}")
 

@@ -95,6 +95,8 @@ def _lines(error: Exception) -> list[str]:
     if isinstance(error, SutazAIError):
         details = [f"{one.get('field')}: {one.get('message')}" for one in error.details]
         return [error.message, *details]
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return ["The current folder is not there any more. Change to another."]
     if isinstance(error, OSError):
         about = f"{error.filename}: " if isinstance(error.filename, str) else ""
         return [f"{about}{error.strerror or error}."]

@@ -134,6 +134,8 @@ def print_summary(
         )
     by_reason: dict[str, list[str]] = {}
     for item in result["skipped"]:
+        if item["file"].endswith("/__pycache__"):
+            continue  # nobody expects it to be reviewed
         by_reason.setdefault(item["reason"], []).append(path_of(item["file"]))
     for reason, files in by_reason.items():
         named = ", ".join(map(printable, files[:_SKIPPED_NAMED]))
