@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +93,16 @@ class PostgresServer:
             raise RuntimeError(f"{statement}: {done.stderr.strip()}")
         return done.stdout.strip()
 
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """While inside it is down, and went down as in a crash; not for a server from elsewhere."""
+        assert self._guard is not None
+        self._guard.command("down")
+        try:
+            yield
+        finally:
+            self._guard.command("up")
+
     def close(self) -> None:
         """Stop the server and remove its directory; a server from elsewhere is only tidied."""
         if self._guard is not None:
@@ -115,6 +126,16 @@ class _Guard:
             text=True,
             start_new_session=True,  # Ctrl-C is for the tests; the guard hears of their end
         )
+        self._wait_until_done()
+
+    def command(self, command: str) -> None:
+        """`down`, as in a crash, or `up`; returns when it is."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+        self._wait_until_done()
+
+    def _wait_until_done(self) -> None:
         assert self._process.stdout is not None
         if self._process.stdout.readline().strip() != _READY:
             said = self._process.stdout.read()
@@ -165,36 +186,52 @@ def _initialise(data: Path) -> None:
         file.write("\n".join([*lines, f"unix_socket_directories = '{data.parent}'", ""]))
 
 
+def _start(directory: Path) -> tuple[subprocess.Popen[str], deque[str], bool]:
+    """A server, what it logs, and whether it came up."""
+    server = subprocess.Popen(
+        [*_as_somebody(), _binary("postgres"), "-D", str(directory / "data")],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stderr is not None
+    log = deque[str](maxlen=50)
+    for line in server.stderr:
+        log.append(line)
+        if _SAYS_READY in line:
+            threading.Thread(target=log.extend, args=[server.stderr], daemon=True).start()
+            return server, log, True
+    return server, log, False
+
+
+def _stop(server: "subprocess.Popen[str] | None") -> None:
+    """At once, as in a crash: nothing that it has not written is wanted any more."""
+    if server is not None:
+        server.send_signal(signal.SIGQUIT)
+        server.wait(timeout=30)
+
+
 def _guard_server(directory: Path) -> None:
-    """Run a server until standard input says something or ends."""
+    """Run a server until standard input says `stop` or ends; `down` and `up` are what they say."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     server: subprocess.Popen[str] | None = None
     try:
         _initialise(directory / "data")
-        server = subprocess.Popen(
-            [*_as_somebody(), _binary("postgres"), "-D", str(directory / "data")],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert server.stderr is not None
-        log = deque[str](maxlen=50)
-        for line in server.stderr:
-            log.append(line)
-            if _SAYS_READY in line:
-                break
-        else:
-            sys.stdout.writelines(["failed\n", *log])
-            return
-        threading.Thread(target=log.extend, args=[server.stderr], daemon=True).start()
-        sys.stdout.write(f"{_READY}\n")
-        sys.stdout.flush()
-        sys.stdin.readline()
+        for command in itertools.chain(["up"], map(str.strip, sys.stdin)):
+            if command == "stop":
+                return
+            if command == "down":
+                _stop(server)
+            else:
+                server, log, is_ready = _start(directory)
+                if not is_ready:
+                    sys.stdout.writelines(["failed\n", *log])
+                    return
+            sys.stdout.write(f"{_READY}\n")
+            sys.stdout.flush()
     finally:
-        if server is not None:
-            server.send_signal(signal.SIGQUIT)  # at once: nothing of it is wanted any more
-            server.wait(timeout=30)
+        _stop(server)
         shutil.rmtree(directory, ignore_errors=True)
 
 
