@@ -59,6 +59,37 @@ async def test_what_is_not_json_is_a_bad_request(server: Server, content: bytes)
 
 
 @pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/auth/login"),
+        ("POST", "/auth/refresh"),
+        ("POST", "/auth/keys"),
+        ("POST", "/users"),
+        ("PATCH", "/users/nobody"),
+        ("PATCH", "/agents/nobody/config"),
+    ],
+)
+async def test_every_body_is_read_as_strictly(server: Server, method: str, path: str) -> None:
+    for content in (
+        b"{",
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"a":' * 300 + b"1" + b"}" * 300,
+        b'{"temperature":NaN}',
+        b'{"temperature":1e999}',
+        b'{"password":"\\ud800"}',
+        b'{"name":"\xff"}',
+    ):
+        headers = {"content-type": "application/json"}
+        answer = await server.admin.request(method, path, content=content, headers=headers)
+        error_of(answer, 400, "BAD_REQUEST")
+    answer = await server.admin.request(method, path, content=b"{}", headers={"content-type": "x"})
+    error_of(answer, 415, "BAD_REQUEST")
+    for wrong in ([], "text", 5, None, {"unknown": 1}, {"password": ["x"]}, {"name": 10**400}):
+        answer = await server.admin.request(method, path, json=wrong)
+        assert answer.status_code in (404, 422), (wrong, answer.text)
+
+
+@pytest.mark.parametrize(
     "metadata",
     [
         {"integers": 2**63, "b": -(2**64), "c": 10**400, "d": 9007199254740993},

@@ -3,7 +3,7 @@ import uuid
 
 import pytest
 
-from tests.api.server import PASSWORD, Server, error_of, wrong_fields
+from tests.api.server import PASSWORD, Server, client_of, error_of, new_user, wrong_fields
 
 PING = {"type": "ping", "description": "once"}
 
@@ -47,6 +47,59 @@ async def test_a_key_belongs_to_its_user_and_its_operation(server: Server) -> No
     assert len({answer.json()["task_id"] for answer in answers}) == 2
     made = await server.user.post("/auth/keys", json={"name": "other"}, headers=headers)
     assert made.status_code == 201
+
+
+async def test_what_one_user_was_answered_is_never_shown_to_another(server: Server) -> None:
+    headers = {"idempotency-key": new_key()}
+    body = {"name": "of the one"}
+    mine = await server.user.post("/auth/keys", json=body, headers=headers)
+    theirs = await server.viewer.post("/auth/keys", json=body, headers=headers)
+    assert (mine.status_code, theirs.status_code) == (201, 201)
+    assert mine.json()["api_key"] != theirs.json()["api_key"]
+    assert mine.json()["user_id"] != theirs.json()["user_id"]
+    nobody = await server.anonymous.post("/auth/keys", json=body, headers=headers)
+    error_of(nobody, 401, "UNAUTHORIZED")
+
+
+async def test_who_may_no_longer_do_it_gets_no_replay(server: Server) -> None:
+    client = await new_user(server, "falling", "user")
+    user_id = (await client.get("/auth/me")).json()["user_id"]
+    headers = {"idempotency-key": new_key()}
+    assert (await client.post("/tasks", json=PING, headers=headers)).status_code == 201
+    await server.admin.patch(f"/users/{user_id}", json={"roles": ["viewer"]})
+    error_of(await client.post("/tasks", json=PING, headers=headers), 403, "FORBIDDEN")
+
+
+async def test_a_user_is_made_once_and_the_second_answer_is_the_first(server: Server) -> None:
+    headers = {"idempotency-key": new_key()}
+    body = {"username": "made-once", "password": PASSWORD}
+    first = await server.admin.post("/users", json=body, headers=headers)
+    again = await server.admin.post("/users", json=body, headers=headers)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+    assert first.headers["location"] == again.headers["location"]
+    other = await server.admin.post("/users", json=body | {"tier": "premium"}, headers=headers)
+    assert "Idempotency-Key" in wrong_fields(other)
+    assert body["password"] not in other.text
+
+
+async def test_a_refresh_that_was_answered_into_the_void_is_answered_again(
+    server: Server,
+) -> None:
+    body = {"username": "the-user", "password": PASSWORD}
+    pair = (await server.anonymous.post("/auth/login", json=body)).json()
+    spent = {"refresh_token": pair["refresh_token"]}
+    headers = {"idempotency-key": new_key()}
+    first = await server.anonymous.post("/auth/refresh", json=spent, headers=headers)
+    again = await server.anonymous.post("/auth/refresh", json=spent, headers=headers)
+    assert first.json() == again.json()
+    good = client_of(server.application, first.json()["access_token"])
+    assert (await good.get("/auth/me")).status_code == 200
+    # Without the key, or under another, it is a reuse.
+    other = {"idempotency-key": new_key()}
+    stolen = await server.anonymous.post("/auth/refresh", json=spent, headers=other)
+    error_of(stolen, 401, "UNAUTHORIZED")
+    error_of(await good.get("/auth/me"), 401, "UNAUTHORIZED")
 
 
 async def test_what_was_refused_is_not_kept(server: Server) -> None:

@@ -1,10 +1,16 @@
 """What the log tells of requests, and what it must never tell."""
 
 import json
+import traceback
 from pathlib import Path
 
 import httpx2
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
+from sutazai.database import Database
+from sutazai.errors import SutazaiError
 from tests.api.process import started
 from tests.api.server import ADMIN_PASSWORD, JSON, PATIENCE
 
@@ -24,15 +30,26 @@ async def test_failed_logins_are_logged_and_no_secret_ever_is(
             base_url=f"{url}/api/v1", timeout=PATIENCE, trust_env=False
         ) as client:
             secrets = await _use(client)
-    text = log.read_text("utf-8")
+    written = log.read_text("utf-8")
     for secret in secrets:
-        assert secret not in text
-    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        assert secret not in written
+    lines = [json.loads(line) for line in written.splitlines() if line.startswith("{")]
     failed = [line for line in lines if line["event"] == "login.failed"]
     assert [line["request_id"] for line in failed] == ["req-wrong", "req-unknown"]
     assert failed[0]["user_id"].startswith("user-")
     assert failed[1]["user_id"] is None
     assert {line["address"] for line in failed} == {"127.0.0.1"}
+
+
+async def test_an_error_of_the_database_does_not_show_what_was_to_be_stored(
+    database: Database,
+) -> None:
+    statement = text("SELECT * FROM nowhere WHERE secret = :secret")
+    with pytest.raises((SutazaiError, SQLAlchemyError)) as caught:
+        await database.run(lambda connection: connection.execute(statement, {"secret": SECRET}))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "nowhere" in shown
+    assert SECRET not in shown
 
 
 async def _use(client: httpx2.AsyncClient) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.server import JSON, Server, ended, submit
+from tests.api.server import JSON, Server, ended, serving, settings_for, submit
 
 DEFECT = "import subprocess\nsubprocess.call(input(), shell=True)\n"
 
@@ -92,9 +92,44 @@ async def test_nothing_outside_of_the_workspace_is_reached(
         assert failure(outcome)
 
 
-async def test_the_data_directory_is_never_readable(server: Server) -> None:
-    for path in ("/.sutazai/jwt_secret", ".sutazai/*", "jwt_secret"):
-        assert failure(await review(server, files=[path]))
+async def test_the_data_directory_inside_of_the_workspace_is_never_readable(
+    database_url: str | None, data_dir: Path
+) -> None:
+    workspace = data_dir.parent
+    (workspace / "app.py").write_text(DEFECT)
+    (workspace / "link").symlink_to(data_dir)
+    (workspace / "key.py").symlink_to(data_dir / "jwt_secret")
+    settings = settings_for(data_dir, database_url, workspace)
+    async with serving(settings, roles=["user"]) as server:
+        secret = (data_dir / "jwt_secret").read_text()
+        for path in (
+            "data/jwt_secret",
+            "/data/*",
+            "data/**",
+            "data/../data/jwt_secret",
+            "./data//jwt_secret",
+            "**/jwt_secret",
+            "d?ta/jwt_secret",
+            "link/jwt_secret",
+            "link/**",
+            "key.py",
+        ):
+            outcome = await review(server, files=[path])
+            assert failure(outcome), path
+            assert secret not in str(outcome)
+        whole = await review(server)
+        assert {issue["file"] for issue in whole["result"]["issues"]} == {"/app.py"}
+        assert whole["result"]["metrics"]["lines_analyzed"] == 2
+        assert secret not in str(whole)
+
+
+async def test_a_secret_that_is_found_is_not_repeated_by_the_api(server: Server) -> None:
+    secret = "t9-vellum-41x-of-the-api"
+    outcome = await review(server, code=f'password = "{secret}"\n')
+    [issue] = outcome["result"]["issues"]
+    assert issue["rule"] == "hardcoded-secret"
+    assert issue["code"].startswith('password = "')
+    assert secret not in str(outcome)
 
 
 async def test_a_binary_file_is_not_reviewed_and_says_so(server: Server) -> None:
