@@ -194,11 +194,11 @@ async def test_a_process_that_stood_still_does_not_rescue_from_itself(rig: Rig) 
     gate = asyncio.Event()
     rig.handler.scripts["job"] = waits_for(gate)
     await rig.worker(lease_seconds=0.9)
-    rescuer = Rescuer(database=rig.database, handlers={"k": rig.handler}, interval_seconds=0.2)
+    rescuer = Rescuer(database=rig.database, handlers={"k": rig.handler}, interval_seconds=1)
     await rescuer.start()
     await rig.enqueue("job")
     await rig.began()
-    time.sleep(2)  # noqa: ASYNC251  # the loop standing still is what this is about
+    time.sleep(2.5)  # noqa: ASYNC251  # the loop standing still is what this is about
     await eventually(partial(_is_renewed, rig, clock.now()))
     gate.set()
     await rig.until_ended("job")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     Column,
     ColumnElement,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    any_,
     delete,
     func,
     insert,
@@ -184,6 +186,18 @@ def _pick(queues: tuple[str, ...], limit: int) -> Select[tuple[int]]:
     return select(together.c.id).order_by(together.c.priority.desc(), together.c.id).limit(limit)
 
 
+def _is_among(connection: Connection, chosen: CTE) -> ColumnElement[bool]:
+    """Whether a job's id is one of a few chosen ones."""
+    ids = select(chosen.c.id)
+    if connection.dialect.name == "sqlite":
+        return JOBS.c.id.in_(ids)
+    # PostgreSQL takes a LIMIT it does not know for a tenth of the table, which IN would then scan.
+    array: ColumnElement[Any] = func.array(
+        ids.scalar_subquery(), type_=postgresql.ARRAY(BigInteger)
+    )
+    return JOBS.c.id == any_(array)
+
+
 def claim(
     connection: Connection, wants: Sequence[Want], *, worker: str, lease_expires_at: int
 ) -> list[Job]:
@@ -193,7 +207,7 @@ def claim(
         picked = _pick(want.queues, want.limit).cte("picked").prefix_with("MATERIALIZED")
         rows = connection.execute(
             update(JOBS)
-            .where(JOBS.c.id.in_(select(picked.c.id)))
+            .where(_is_among(connection, picked))
             .values(
                 state="running",
                 worker=worker,
@@ -301,7 +315,7 @@ def ready_due(connection: Connection, *, now: int, limit: int = 500) -> list[Job
         .cte("due")
         .prefix_with("MATERIALIZED")
     )
-    return _make_ready(connection, JOBS.c.id.in_(select(due.c.id)))
+    return _make_ready(connection, _is_among(connection, due))
 
 
 def unhold(connection: Connection, keys: Sequence[str], *, now: int) -> list[Job]:
