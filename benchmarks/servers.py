@@ -86,11 +86,18 @@ def _running(command: list[str], port: int, path: str, **env: str) -> Iterator[t
 
 
 @contextlib.contextmanager
+def running_script(script: str) -> Iterator[Server]:
+    """A baseline: a script that serves on the port it is given, with a `/health`."""
+    port = free_port()
+    with _running([sys.executable, "-c", script, str(port)], port, "/health") as (pid, seconds):
+        yield Server(port, psutil.Process(pid), "", seconds)
+
+
+@contextlib.contextmanager
 def bare() -> Iterator[Server]:
     """FastAPI and pydantic that do nothing: what HTTP alone costs."""
-    port = free_port()
-    with _running([sys.executable, "-c", _BARE, str(port)], port, "/health") as (pid, seconds):
-        yield Server(port, psutil.Process(pid), "", seconds)
+    with running_script(_BARE) as server:
+        yield server
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,12 +12,11 @@ from sutazai import clock
 from sutazai.api.live import SEND_SECONDS, Listener
 from sutazai.errors import SutazaiError
 from sutazai.events.model import Event
-from sutazai.events.streams import Broadcast, Closed, EventStreams, Reset, Subscription, TooSlow
+from sutazai.events.streams import Closed, EventStreams, Reset, Subscription, TooSlow
 
 HEARTBEAT_SECONDS = 15.0
 
 _RETRY_MILLISECONDS = 2000
-_WRITE_BYTES = 64 * 1024
 
 
 def block_of(event: Event) -> bytes:
@@ -105,18 +103,6 @@ class _Writer:
         async with self._writing, asyncio.timeout(SEND_SECONDS):
             await self._send({"type": "http.response.body", "body": blocks, "more_body": True})
 
-    async def write_all(self, batch: Sequence[Broadcast]) -> None:
-        blocks, size = [], 0
-        for one in batch:
-            block = one.encoded(block_of)
-            blocks.append(block)
-            size += len(block)
-            if size >= _WRITE_BYTES:
-                await self.write(b"".join(blocks))
-                blocks, size = [], 0
-        if blocks:
-            await self.write(b"".join(blocks))
-
 
 async def _until_disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
@@ -146,4 +132,4 @@ async def _forward(subscription: Subscription, writer: _Writer) -> None:
             where = {"asked": found.asked, "goes_on_after": found.position, "message": message}
             await writer.write(_told("reset", found.position, where))
         else:
-            await writer.write_all(found)
+            await writer.write(found.joined(block_of))

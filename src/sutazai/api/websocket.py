@@ -7,7 +7,7 @@ The client sends `auth`, `subscribe` and `ping`; the server answers each, then s
 import asyncio
 import contextlib
 import struct
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from sutazai.api.services import Services
 from sutazai.errors import Detail, ErrorCode, SutazaiError
 from sutazai.events.model import Event
 from sutazai.events.streams import (
-    Broadcast,
+    Batch,
     Closed,
     Reset,
     Subscription,
@@ -32,7 +32,6 @@ from sutazai.events.streams import (
 AUTH_SECONDS = 10.0
 
 _UNSUPPORTED, _POLICY, _FAILED, _RESTART, _AGAIN = 1003, 1008, 1011, 1012, 1013
-_WRITE_BYTES = 64 * 1024
 # More than any client needs to say; each costs us an answer.
 _MOST_MESSAGES, _PER_SECONDS = 200, 10.0
 _LONGEST_REASON = 123
@@ -232,6 +231,8 @@ class LiveSocket:
             self._listener.sight, patterns, after=said.since
         )
         self._subscription = await self._opened.enter_async_context(subscribing)
+        if self._wire is not None:
+            self._subscription.sink = self._push
         await self._say(answer)
         self._forwarding = self._spawn(self._forward(self._subscription))
 
@@ -262,22 +263,17 @@ class LiveSocket:
         except Closed:
             return _Ending(_RESTART, "The server is stopping. Connect again in a moment.")
 
-    async def _write(self, batch: Sequence[Broadcast]) -> None:
-        if self._wire is None:
-            for one in batch:
-                text = one.encoded(message_of).decode()
-                await self._send({"type": "websocket.send", "text": text})
+    async def _write(self, batch: Batch) -> None:
+        if self._wire is not None:
+            await self._wire.write(batch.joined(frame_of))
             return
-        frames, size = [], 0
-        for one in batch:
-            frame = one.encoded(frame_of)
-            frames.append(frame)
-            size += len(frame)
-            if size >= _WRITE_BYTES:
-                await self._wire.write(b"".join(frames))
-                frames, size = [], 0
-        if frames:
-            await self._wire.write(b"".join(frames))
+        for one in batch.broadcasts:
+            text = one.encoded(message_of).decode()
+            await self._send({"type": "websocket.send", "text": text})
+
+    def _push(self, batch: Batch) -> bool:
+        taken: bool = self._wire.try_write(batch.joined(frame_of))
+        return taken
 
     async def _say(self, message: dict[str, Any]) -> None:
         text = msgspec.json.encode(message).decode()

@@ -41,6 +41,13 @@ class WireProtocol(WebSocketsSansIOProtocol):
             raise ClientDisconnected
         self.transport.write(frames)
 
+    def try_write(self, frames: bytes) -> bool:
+        """Send whole frames now; False where the client has yet to take what came before."""
+        if not self.writable.is_set() or self.close_sent or self.disconnected:
+            return False
+        self.transport.write(frames)
+        return True
+
     def cut(self, code: int, reason: str) -> None:
         """Close without waiting until the client has read what it was sent, or ever does."""
         if self.disconnected or self.close_sent:

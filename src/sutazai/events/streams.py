@@ -23,6 +23,8 @@ MOST_QUEUED_BYTES = 8 * 1024 * 1024
 MOST_PATTERNS = 50
 
 _PAGE = 500
+# What is handed out at once, so that little stands between a slow client and its queue's end.
+_MOST_AT_ONCE = 500
 _PATTERN = re.compile(r"[a-z0-9_.*-]{1,64}")
 
 
@@ -39,6 +41,9 @@ class Sight(NamedTuple):
         )
 
 
+Encode = Callable[[Event], bytes]
+
+
 class Broadcast:
     """An event on its way to every subscriber, encoded at most once for each kind of wire."""
 
@@ -46,14 +51,43 @@ class Broadcast:
 
     def __init__(self, event: Event) -> None:
         self.event = event
-        self._encoded: dict[Callable[[Event], bytes], bytes] = {}
+        self._encoded: dict[Encode, bytes] = {}
 
-    def encoded(self, encode: Callable[[Event], bytes]) -> bytes:
+    def encoded(self, encode: Encode) -> bytes:
         """What `encode` makes of the event, kept for the next subscriber."""
         found = self._encoded.get(encode)
         if found is None:
             found = self._encoded[encode] = encode(self.event)
         return found
+
+
+class Batch:
+    """Events in order; those who asked for the same share one."""
+
+    __slots__ = ("_joined", "broadcasts", "size")
+
+    def __init__(self, broadcasts: Sequence[Broadcast]) -> None:
+        self.broadcasts = broadcasts
+        self.size = sum(len(one.event.data) for one in broadcasts)
+        """Roughly, in bytes."""
+        self._joined: dict[Encode, bytes] = {}
+
+    @property
+    def events(self) -> list[Event]:
+        """The events themselves."""
+        return [one.event for one in self.broadcasts]
+
+    def joined(self, encode: Encode) -> bytes:
+        """All of them encoded, one after the other."""
+        found = self._joined.get(encode)
+        if found is None:
+            found = b"".join([one.encoded(encode) for one in self.broadcasts])
+            self._joined[encode] = found
+        return found
+
+
+Sink = Callable[[Batch], bool]
+"""Takes a batch at once, on the event loop, without waiting; False where it cannot."""
 
 
 class Reset(NamedTuple):
@@ -113,6 +147,9 @@ class _Matcher:
 _matcher = functools.lru_cache(maxsize=256)(_Matcher)
 
 
+_Selection = tuple[_Matcher, Sight]
+
+
 class Subscription:
     """One subscriber's place in the stream; `next` is for one caller at a time."""
 
@@ -123,6 +160,7 @@ class Subscription:
         self._feed = feed
         self._matches = _matcher(patterns)
         self._queue: deque[Broadcast] = deque()
+        self._idle = False
         self._queued_bytes = 0
         self._wake = asyncio.Event()
         self._reset: Reset | None = None
@@ -130,6 +168,8 @@ class Subscription:
         self._missed = False
         self._overflowed = False
         self._closed = False
+        self.sink: Sink | None = None
+        """Spares an idle subscriber's task from being woken for every event."""
         self.position = after or 0
         """The id up to which everything was handed out or is not for this subscriber."""
 
@@ -138,7 +178,7 @@ class Subscription:
         self._matches = _matcher(patterns)
         self._queue = deque(one for one in self._queue if self._matches(one.event.event_type))
 
-    async def next(self) -> Sequence[Broadcast] | Reset:
+    async def next(self) -> Batch | Reset:
         """The next events, at least one, as soon as there are any; a Reset where some are lost.
 
         TooSlow or Closed at the end.
@@ -151,18 +191,25 @@ class Subscription:
                 return reset
             if self._behind:
                 if found := await self._read_log():
-                    return found
+                    return Batch(found)
                 continue
             if self._queue:
-                batch = tuple(self._queue)
-                self._queue.clear()
-                self._queued_bytes = 0
-                self.position = batch[-1].event.id
-                return batch
+                return self._taken()
             if self._overflowed:
                 raise TooSlow(self.position)
             self._wake.clear()
-            await self._wake.wait()
+            self._idle = True
+            try:
+                await self._wake.wait()
+            finally:
+                self._idle = False
+
+    def _taken(self) -> Batch:
+        count = min(len(self._queue), _MOST_AT_ONCE)
+        batch = Batch([self._queue.popleft() for _ in range(count)])
+        self._queued_bytes -= batch.size
+        self.position = batch.broadcasts[-1].event.id
+        return batch
 
     async def _read_log(self) -> list[Broadcast]:
         self._missed = False
@@ -182,17 +229,24 @@ class Subscription:
         self._reset = reset
         self.position = reset.position
 
-    def _offer(self, batch: Sequence[Broadcast]) -> None:
+    @property
+    def _selection(self) -> "_Selection":
+        return self._matches, self.sight
+
+    def _offer(self, batch: Batch, newest: int) -> None:
         if self._overflowed:
             return
-        matches, sees = self._matches, self.sight.sees
-        wanted = [one for one in batch if matches(one.event.event_type) and sees(one.event)]
-        if not wanted:
-            if not self._behind and not self._queue:
-                self.position = max(self.position, batch[-1].event.id)
+        if self._idle and not self._queue:
+            if not batch.broadcasts:
+                self.position = newest
+                return
+            if self.sink is not None and self.sink(batch):
+                self.position = newest
+                return
+        elif not batch.broadcasts:
             return
-        self._queue.extend(wanted)
-        self._queued_bytes += sum(len(one.event.data) for one in wanted)
+        self._queue.extend(batch.broadcasts)
+        self._queued_bytes += batch.size
         if len(self._queue) > MOST_QUEUED or self._queued_bytes > MOST_QUEUED_BYTES:
             self._queue.clear()
             self._queued_bytes = 0
@@ -258,6 +312,18 @@ class EventStreams:
         return Reset(after, position) if 0 < after < position or after > newest else None
 
     def _on_events(self, events: Sequence[Event]) -> None:
-        batch = [Broadcast(event) for event in events]
+        broadcasts = [Broadcast(event) for event in events]
+        newest = events[-1].id
+        selected: dict[_Selection, Batch] = {}
         for subscription in tuple(self._subscriptions):
-            subscription._offer(batch)  # noqa: SLF001  # its other half
+            selection = subscription._selection  # noqa: SLF001  # its other half
+            batch = selected.get(selection)
+            if batch is None:
+                matches, sight = selection
+                wanted = [
+                    one
+                    for one in broadcasts
+                    if matches(one.event.event_type) and sight.sees(one.event)
+                ]
+                batch = selected[selection] = Batch(wanted)
+            subscription._offer(batch, newest)  # noqa: SLF001  # its other half
