@@ -63,7 +63,8 @@ def settings(examples: int) -> hypothesis.settings:
     )
 
 
-@schema.exclude(operation_id="login").parametrize()
+# A stream does not end by itself.
+@schema.exclude(operation_id=["login", "streamEvents"]).parametrize()
 @settings(examples=25)
 def test_every_operation_keeps_to_its_document(case: Case[Any], live: str, token: str) -> None:
     operation = case.operation.definition.raw["operationId"]

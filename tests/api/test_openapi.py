@@ -40,6 +40,7 @@ def test_the_operations_have_the_specifications_names() -> None:
     assert set(operations()) == {
         "cancelTask",
         "createApiKey",
+        "createEventTicket",
         "createTask",
         "createUser",
         "deleteApiKey",
@@ -58,6 +59,7 @@ def test_the_operations_have_the_specifications_names() -> None:
         "login",
         "logout",
         "refreshToken",
+        "streamEvents",
         "updateAgentConfig",
         "updateUser",
     }

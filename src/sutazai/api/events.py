@@ -78,6 +78,7 @@ async def create_ticket(services: CurrentServices, principal: CurrentPrincipal) 
     "/stream",
     operation_id="streamEvents",
     summary="Listen to events (SSE)",
+    status_code=200,  # the response's own signature does not say
     response_class=EventStreamResponse,
     responses={
         200: {

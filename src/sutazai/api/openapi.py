@@ -93,8 +93,8 @@ def _complete(operation: dict[str, Any]) -> None:
     )
     responses: dict[str, Any] = {}
     for status, response in operation["responses"].items():
-        schema = response.get("content", {}).get("application/json", {}).get("schema", {})
-        if status >= "400" and schema.get("$ref", "").endswith(_ERROR_SHAPES):
+        shapes = [one.get("schema", {}) for one in response.get("content", {}).values()]
+        if status >= "400" and any(one.get("$ref", "").endswith(_ERROR_SHAPES) for one in shapes):
             failing |= {int(status)}
             continue
         more = ["Idempotency-Replayed"] if repeatable else []
