@@ -51,6 +51,8 @@ JOBS = Table(
     Column("worker", String(64)),
     Column("consumer", String(128)),
     Column("lease_expires_at", BigInteger),
+    # The W3C trace context of what caused the job.
+    Column("traceparent", String(64)),
     Index(
         "ix_jobs_ready",
         "queue",

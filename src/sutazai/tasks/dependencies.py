@@ -73,6 +73,13 @@ def _fail(connection: Connection, bad: dict[str, TaskEnded], *, now: int) -> lis
         log.append(connection, [notice("task.failed", after, SYSTEM, error=error)], now=now)
         told = TaskError(ErrorCode.CONFLICT, message)
         failed.append(
-            TaskEnded(task.task_id, task.type, TaskStatus.FAILED, task.submitted_by, told)
+            TaskEnded(
+                task.task_id,
+                task.type,
+                TaskStatus.FAILED,
+                task.submitted_by,
+                task.callback_url,
+                error=told,
+            )
         )
     return failed

@@ -62,6 +62,7 @@ class TaskDraft(msgspec.Struct, frozen=True, kw_only=True):
     depends_on: tuple[str, ...] = ()
     agent: str | None = None
     tags: tuple[str, ...] = ()
+    callback_url: str | None = None
 
 
 class TaskError(msgspec.Struct, frozen=True):
@@ -150,10 +151,12 @@ class TaskPage(NamedTuple):
 
 
 class TaskEnded(NamedTuple):
-    """What the hooks of a task's end are told."""
+    """What the hooks of a task's end are told; `result` is JSON text, of a completed task."""
 
     task_id: str
     type: str
     status: TaskStatus
     submitted_by: str
-    error: TaskError | None
+    callback_url: str | None
+    error: TaskError | None = None
+    result: str | None = None

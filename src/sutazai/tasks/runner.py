@@ -185,7 +185,17 @@ class TaskRunner:
                 error = None
                 if "error_code" in move.values:
                     error = TaskError(move.values["error_code"], move.values["error_message"])
-                over.append(TaskEnded(task.task_id, task.type, move.to, task.submitted_by, error))
+                over.append(
+                    TaskEnded(
+                        task.task_id,
+                        task.type,
+                        move.to,
+                        task.submitted_by,
+                        task.callback_url,
+                        error=error,
+                        result=results.get(task.task_id),
+                    )
+                )
                 _add_work(work, task, now, failed=error is not None)
         store.save_results(connection, results)
         store.move(connection, moves)

@@ -246,7 +246,7 @@ class Tasks:
         store.move(connection, [store.Move(task, TaskStatus.CANCELLED, {"ended_at": now})])
         after = task._replace(status=TaskStatus.CANCELLED)
         log.append(connection, [notice("task.cancelled", after, origin)], now=now)
-        ended = TaskEnded(task_id, task.type, after.status, task.submitted_by, None)
+        ended = TaskEnded(task_id, task.type, after.status, task.submitted_by, task.callback_url)
         self._tell_ended(connection, [ended], now)
 
     # --- agents that come online

@@ -62,6 +62,7 @@ TASKS = Table(
     Column("ended_at", BigInteger),
     Column("error_code", String(32)),
     Column("error_message", Text),
+    Column("callback_url", Text),
     Index("ix_tasks_status", "status", "task_id"),
     Index("ix_tasks_type", "type", "task_id"),
     Index("ix_tasks_priority", "priority", "task_id"),
@@ -117,6 +118,7 @@ class Moving(NamedTuple):
     request_id: str | None
     started_at: int | None
     agent: str | None
+    callback_url: str | None
 
 
 def _count_upsert(module: Any) -> Any:
@@ -178,6 +180,7 @@ def add(
             "request_id": request_id,
             "created_at": now,
             "run_at": draft.run_at,
+            "callback_url": draft.callback_url,
         },
     )
     if draft.tags:
@@ -204,6 +207,7 @@ _MOVING = (
     TASKS.c.request_id,
     TASKS.c.started_at,
     TASKS.c.agent,
+    TASKS.c.callback_url,
 )
 
 

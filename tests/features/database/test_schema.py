@@ -16,6 +16,7 @@ from sutazai.database.schema import HEAD, migrate_sqlite
 
 _STORES = (
     "agents.store",
+    "callbacks.store",
     "engine.store",
     "events.log",
     "identity.store",

@@ -1,0 +1,1 @@
+"""Telling users by HTTP that their tasks have ended: signed, retried, logged."""
