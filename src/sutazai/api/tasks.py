@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from sutazai import clock
+from sutazai.api import task_access
 from sutazai.api.lean import LeanRoute
 from sutazai.api.requests import (
     Appointment,
@@ -27,8 +28,7 @@ from sutazai.api.requests import (
     replayable,
 )
 from sutazai.api.schemas import CancelledTask, Task, TaskDetails, TaskList, TaskOutcome, errors
-from sutazai.errors import ErrorCode, SutazaiError
-from sutazai.identity.model import Principal, require
+from sutazai.identity.model import Principal
 from sutazai.tasks import model
 
 router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=StrictRoute)
@@ -141,19 +141,13 @@ async def list_tasks(
     ] = None,
 ) -> Response:
     """Everybody's tasks for who may read tasks; otherwise one's own."""
-    mine = principal.user_id
-    submitted_by = mine if submitter == "me" else submitter
-    if not principal.may("read", "tasks"):
-        if submitted_by not in (None, mine):
-            require(principal, "read", "tasks")
-        submitted_by = mine
     wanted = model.TaskFilter(
         status=status,
         type=type,
         agent=agent,
         priority=priority,
         tag=tag,
-        submitted_by=submitted_by,
+        submitted_by=task_access.listed_submitter(principal, submitter),
         created_after=None if created_after is None else clock.from_datetime(created_after),
         created_before=None if created_before is None else clock.from_datetime(created_before),
     )
@@ -189,10 +183,10 @@ async def get_task(
     task_id: TaskId, services: CurrentServices, principal: CurrentPrincipal, wait: Wait = 0
 ) -> Response:
     """A task as it is now; with `wait`, as soon as it has ended or the time is up."""
+    task = await task_access.readable_task(services.tasks, principal, str(task_id))
     if wait > 0:
-        await _readable(services, principal, str(task_id), "tasks")
-        return answer(task_view(await services.tasks.get(str(task_id), wait=wait)))
-    return answer(task_view(await _readable(services, principal, str(task_id), "tasks")))
+        task = await services.tasks.get(str(task_id), wait=wait)
+    return answer(task_view(task))
 
 
 @router.get(
@@ -206,7 +200,7 @@ async def get_task_result(
     task_id: TaskId, services: CurrentServices, principal: CurrentPrincipal, wait: Wait = 0
 ) -> Response:
     """What the agent found, or why the task failed."""
-    await _readable(services, principal, str(task_id), "results")
+    await task_access.readable_task(services.tasks, principal, str(task_id), "results")
     outcome = await services.tasks.result(str(task_id), wait=wait)
     shown: dict[str, Any] = {
         "task_id": outcome.task_id,
@@ -231,31 +225,12 @@ async def cancel_task(
     request: Request, task_id: TaskId, services: CurrentServices, principal: CurrentPrincipal
 ) -> Response:
     """End a task that is waiting or running; one's own, or any with `write` on tasks."""
-    if not principal.may("write", "tasks"):
-        task = await _readable(services, principal, str(task_id), "tasks")
-        if task.submitted_by != principal.user_id:
-            require(principal, "write", "tasks")
-    task = await services.tasks.cancel(str(task_id), origin=origin_of(request, principal))
+    task = await task_access.cancel_task(
+        services.tasks, principal, str(task_id), origin=origin_of(request, principal)
+    )
     return answer(
         {"task_id": task.task_id, "status": task.status, "cancelled_at": _iso(task.ended_at)}
     )
-
-
-async def _readable(services: Any, principal: Principal, task_id: str, resource: str) -> model.Task:
-    """The task, if the principal may read the resource or submitted it.
-
-    Who may not learns nothing, not even whether the task exists.
-    """
-    may = principal.may("read", resource)
-    try:
-        task: model.Task = await services.tasks.get(task_id)
-    except SutazaiError as error:
-        if error.code is ErrorCode.NOT_FOUND and not may:
-            require(principal, "read", resource)
-        raise
-    if not may and task.submitted_by != principal.user_id:
-        require(principal, "read", resource)
-    return task
 
 
 def _iso(moment: int | None) -> str | None:

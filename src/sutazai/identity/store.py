@@ -163,6 +163,12 @@ def find_user(connection: Connection, user_id: str) -> User | None:
     return None if row is None else _user(row)
 
 
+def find_users(connection: Connection, user_ids: Sequence[str]) -> dict[str, User]:
+    """Those of these that there are, by id."""
+    rows = connection.execute(select(*_USER).where(USERS.c.user_id.in_(user_ids)))
+    return {user.user_id: user for user in map(_user, rows)}
+
+
 def find_account(connection: Connection, username: str) -> Account | None:
     """By name, in whichever case."""
     query = select(*_USER, USERS.c.password_hash).where(USERS.c.username_key == username.lower())

@@ -86,6 +86,10 @@ class Users:
             raise not_found("user", user_id)
         return user
 
+    async def find(self, user_ids: Sequence[str]) -> dict[str, User]:
+        """Those of these that there are, by id."""
+        return await self._database.read(lambda connection: store.find_users(connection, user_ids))
+
     async def update(
         self,
         user_id: str,

@@ -32,7 +32,7 @@ from sutazai.tasks.model import (
     TaskStatus,
 )
 from sutazai.tasks.notices import RESOURCE, notice
-from sutazai.tasks.runner import KIND
+from sutazai.tasks.runner import KIND, MOST_RESULT_BYTES
 
 _logger = structlog.get_logger(__name__)
 
@@ -213,6 +213,25 @@ class Tasks:
         return TaskResult(
             task_id, task.type, task.status, text, task.error, task.ended_at or task.created_at
         )
+
+    async def find(self, task_ids: Sequence[str]) -> dict[str, Task]:
+        """Those of these tasks that there are, as they are now."""
+        return await self._database.read(partial(store.find, task_ids=task_ids))
+
+    async def find_results(self, task_ids: Sequence[str]) -> dict[str, str]:
+        """The results of those of these tasks that have one, as JSON text.
+
+        BAD_REQUEST where they are larger together than one result may be.
+        """
+
+        def unit(connection: Connection) -> dict[str, str]:
+            if store.size_of_results(connection, task_ids) > MOST_RESULT_BYTES:
+                most = MOST_RESULT_BYTES // (1024 * 1024)
+                message = f"These results are over {most} MiB together. Ask for fewer at a time."
+                raise SutazaiError(ErrorCode.BAD_REQUEST, message)
+            return store.find_results(connection, task_ids)
+
+        return await self._database.read(unit)
 
     async def list_tasks(
         self, wanted: TaskFilter, *, limit: int, offset: int = 0, cursor: str | None = None

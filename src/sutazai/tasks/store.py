@@ -360,9 +360,27 @@ def get(connection: Connection, task_id: str) -> Task | None:
     return None if row is None else task(row)
 
 
+def find(connection: Connection, task_ids: Sequence[str]) -> dict[str, Task]:
+    """Those of these tasks that there are."""
+    rows = connection.execute(select(TASKS).where(TASKS.c.task_id.in_(task_ids)))
+    return {row.task_id: task(row) for row in rows}
+
+
 def get_result(connection: Connection, task_id: str) -> str | None:
     """A completed task's result as JSON text."""
     return connection.execute(select(RESULTS.c.result).where(RESULTS.c.task_id == task_id)).scalar()
+
+
+def size_of_results(connection: Connection, task_ids: Sequence[str]) -> int:
+    """The characters of these tasks' results together."""
+    size = func.coalesce(func.sum(func.length(RESULTS.c.result)), 0)
+    return int(connection.execute(select(size).where(RESULTS.c.task_id.in_(task_ids))).scalar_one())
+
+
+def find_results(connection: Connection, task_ids: Sequence[str]) -> dict[str, str]:
+    """The results of those of these tasks that have one, as JSON text."""
+    query = select(RESULTS.c.task_id, RESULTS.c.result).where(RESULTS.c.task_id.in_(task_ids))
+    return {row.task_id: row.result for row in connection.execute(query)}
 
 
 def waiting_for_agents(
