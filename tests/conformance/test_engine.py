@@ -1,6 +1,7 @@
 """What the engine promises to whoever enqueues: what runs, when, in which order, how it ends."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -246,6 +247,26 @@ async def test_a_result_that_comes_after_the_cancellation_is_refused(rig: Rig) -
     await rig.database.run(lambda c: store.cancel(c, "deaf"))
     await rig.until_ended("next")
     assert not rig.ends("deaf")
+
+
+async def test_a_job_cancelled_in_the_moment_of_its_claim_does_not_begin(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = rig.handler.started
+
+    def and_cancelled(
+        connection: Connection, jobs: Sequence[Job], now: int
+    ) -> Mapping[int, object]:
+        if jobs[0].key == "cancelled":
+            store.cancel(connection, "cancelled")
+        return started(connection, jobs, now)
+
+    monkeypatch.setattr(rig.handler, "started", and_cancelled)
+    rig.handler.scripts["cancelled"] = waits_for(asyncio.Event())
+    await rig.enqueue("cancelled", "next")
+    await rig.worker(capacity=1)
+    await rig.until_ended("next")
+    assert (await rig.began()).key == "next"
 
 
 async def test_cancelling_at_any_moment_leaks_no_place(rig: Rig) -> None:
