@@ -30,7 +30,7 @@ _HEADERS = {
 class Edge:
     """The outermost layer: gives each request an id, and each answer its headers.
 
-    HEAD is served as GET; the server leaves out the body.
+    HEAD is served as GET without the body, which for a stream would have no end.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -45,7 +45,8 @@ class Edge:
             structlog.contextvars.bind_contextvars(request_id=request_id)
             await self._app(scope, receive, send)
             return
-        if scope["method"] == "HEAD":
+        headers_only = scope["method"] == "HEAD"
+        if headers_only:
             scope = {**scope, "method": "GET"}
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
         structlog.contextvars.clear_contextvars()
@@ -58,7 +59,11 @@ class Edge:
                 there = {name for name, _ in headers}
                 headers += [header for header in _HEADERS.items() if header[0] not in there]
                 message["headers"] = headers
-            await send(message)
+                await send(message)
+                if headers_only:
+                    await send({"type": "http.response.body", "body": b""})
+            elif not headers_only:
+                await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
