@@ -21,7 +21,7 @@ from sqlalchemy import (
     select,
 )
 
-from sutazai.database import Connection, metadata, signal
+from sutazai.database import Connection, metadata, signal, tally
 from sutazai.events.model import Event, NewEvent
 
 EVENTS = Table(
@@ -70,6 +70,8 @@ def append(connection: Connection, events: Sequence[NewEvent], *, now: int) -> N
         for event in events
     ]
     connection.execute(_INSERT[connection.dialect.name], rows)
+    for event in events:
+        tally(connection, "events", event.event_type)
     signal(connection, CHANNEL)
 
 

@@ -234,8 +234,11 @@ class Subscription:
         return self._matches, self.sight
 
     def _offer(self, batch: Batch, newest: int) -> None:
-        if self._overflowed:
+        if self._overflowed or newest <= self.position:
             return
+        if batch.broadcasts and batch.broadcasts[0].event.id <= self.position:
+            # The log was read further than the hub had come by then.
+            batch = Batch([one for one in batch.broadcasts if one.event.id > self.position])
         if self._idle and not self._queue:
             if not batch.broadcasts:
                 self.position = newest
