@@ -1,6 +1,7 @@
 """What the engine promises when workers, handlers or the database fail."""
 
 import asyncio
+import contextlib
 import sys
 import time
 from functools import partial
@@ -235,6 +236,45 @@ async def test_what_is_not_done_in_time_is_given_back_with_its_attempts(rig: Rig
     assert await rig.stopped() == "job"
     assert rig.ends("job") == [(1, "Released", False)]
     rig.handler.scripts.clear()
+    await rig.worker()
+    await rig.until_ended("job")
+    assert rig.ends("job")[1:] == [(1, "Succeeded", True)]
+
+
+async def test_work_that_ends_when_told_to_stop_has_ended(rig: Rig) -> None:
+    async def hurries(job: Job) -> Outcome:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return Succeeded()
+
+    rig.handler.scripts["job"] = hurries
+    worker = await rig.worker()
+    await rig.enqueue("job")
+    await rig.began()
+    await worker.stop(drain_seconds=0)
+    assert rig.ends("job") == [(1, "Succeeded", True)]
+
+
+async def test_work_that_does_not_stop_is_given_back_and_its_end_refused(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sutazai.engine.worker._STOP_GRACE", 0.1)
+    gate = asyncio.Event()
+
+    async def deaf(job: Job) -> Outcome:
+        while not gate.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await gate.wait()
+        return Succeeded()
+
+    rig.handler.scripts["job"] = deaf
+    worker = await rig.worker()
+    await rig.enqueue("job", max_attempts=1)
+    await rig.began()
+    await worker.stop(drain_seconds=0)
+    assert rig.ends("job") == [(1, "Released", False)]
+    gate.set()
+    await rig.handler_is_idle()
     await rig.worker()
     await rig.until_ended("job")
     assert rig.ends("job")[1:] == [(1, "Succeeded", True)]

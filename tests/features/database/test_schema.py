@@ -9,28 +9,23 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 
-import sutazai.database
+import sutazai
 from sutazai.database import metadata
 from sutazai.database.postgresql import PostgresqlDatabase
 from sutazai.database.schema import HEAD, migrate_sqlite
 
-_STORES = (
-    "agents.store",
-    "callbacks.store",
-    "engine.store",
-    "events.log",
-    "identity.store",
-    "limits.store",
-    "tasks.store",
-    "tasks.cache_store",
-)
+_PACKAGE = Path(sutazai.__file__).parent
+_STORES = ["sutazai.events.log"] + [
+    ".".join(path.relative_to(_PACKAGE.parent).with_suffix("").parts)
+    for path in sorted(_PACKAGE.rglob("*store.py"))
+]
 # SQLite cannot describe an index over an expression, so it is never compared there.
 _NOT_REFLECTED = "ix_jobs_ready"
 
 
 def _differences(connection: Connection) -> list[object]:
     for name in _STORES:
-        importlib.import_module(f"sutazai.{name}")
+        importlib.import_module(name)
     assert len(metadata.tables) > 10
     context = MigrationContext.configure(connection)
     return [
@@ -60,6 +55,6 @@ def test_a_new_file_has_the_schema_the_stores_describe(tmp_path: Path) -> None:
 
 def test_the_newest_revision_is_the_one_the_code_expects() -> None:
     config = Config()
-    folder = Path(sutazai.database.__file__).parent / "migrations"
+    folder = _PACKAGE / "database" / "migrations"
     config.set_main_option("script_location", str(folder))
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
