@@ -272,9 +272,9 @@ async def test_work_that_does_not_stop_is_given_back_and_its_end_refused(
     await rig.enqueue("job", max_attempts=1)
     await rig.began()
     await worker.stop(drain_seconds=0)
-    assert rig.ends("job") == [(1, "Released", False)]
     gate.set()
     await rig.handler_is_idle()
+    assert rig.ends("job") == [(1, "Released", False)]
     await rig.worker()
     await rig.until_ended("job")
     assert rig.ends("job")[1:] == [(1, "Succeeded", True)]
