@@ -80,8 +80,12 @@ def tell_failure(message: str, remarks: "Sequence[str]" = ()) -> None:
 
 def told(error: SutazaiError) -> str:
     """The whole error on one line."""
+    return ": ".join(_with_details(error))
+
+
+def _with_details(error: SutazaiError) -> list[str]:
     details = [f"{field}: {text}" for field, text in error.details]
-    return " ".join([error.message, *(one for one in details if one not in error.message)])
+    return [error.message, *(one for one in details if one not in error.message)]
 
 
 def _lines(error: Exception) -> list[str]:
@@ -89,7 +93,7 @@ def _lines(error: Exception) -> list[str]:
     if isinstance(error, Failure):
         return [error.message, *error.remarks]
     if isinstance(error, SutazaiError):
-        return [told(error)]
+        return _with_details(error)
     from sutazai_client import SutazAIError
 
     if isinstance(error, SutazAIError):

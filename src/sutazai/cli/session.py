@@ -1,5 +1,6 @@
 """Which server a command talks to, and as whom: the environment, or what `sutazai login` stored."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,7 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sutazai.cli import serving
 from sutazai.cli.failures import Failure
+from sutazai.errors import SutazaiError
 
 if TYPE_CHECKING:
     from sutazai_client import SutazAIClient, Tokens
@@ -123,12 +126,18 @@ class StoredTokens:
 
 
 def server_url(url: str | None = None) -> str:
-    """The server meant: named, in SUTAZAI_URL, logged in to, or the default."""
+    """The server meant: named, in SUTAZAI_URL, logged in to, running here, or the default."""
     named = url or os.environ.get("SUTAZAI_URL")
     if named:
         return named.rstrip("/")
     held = load()
-    return DEFAULT_URL if held is None else held.url
+    if held is not None:
+        return held.url
+    with contextlib.suppress(SutazaiError):  # settings that are wrong are not this command's
+        running = serving.found()
+        if running is not None:
+            return running.url
+    return DEFAULT_URL
 
 
 def has_credential(url: str) -> bool:

@@ -46,6 +46,7 @@ def create(
     from sutazai.cli.login import password
 
     roles = role or ["user"]
+    _check(roles, tier)
     typed = password("Password", from_stdin=password_stdin, confirm=True)
 
     async def make(users: "Users") -> "User":
@@ -57,7 +58,8 @@ def create(
         return await users.create(username=username, password=typed, roles=roles, tier=tier)
 
     made = _with_users(make, data_dir, may_be_new=True)
-    print(f"Created {made.username} ({made.user_id}) with {', '.join(made.roles)}.")
+    named = f"role{'' if len(made.roles) == 1 else 's'} {', '.join(made.roles)}"
+    print(f"Created {made.username} ({made.user_id}): {named}, tier {made.tier}.")
 
 
 @app.command("list")
@@ -107,6 +109,7 @@ def update(
     ask = new_password or password_stdin
     if not ask and role is None and tier is None and enabled is None:
         raise Failure("Nothing to change was given: see sutazai user update --help.")
+    _check(role or [], tier)
     typed = password("New password", from_stdin=password_stdin, confirm=True) if ask else None
 
     async def change(users: "Users") -> "User":
@@ -130,6 +133,17 @@ def delete(username: Username, data_dir: DataDir = None) -> None:
 
     _with_users(remove, data_dir)
     print(f"Deleted {username}.")
+
+
+def _check(roles: list[str], tier: str | None) -> None:
+    """Before a password is asked for."""
+    from sutazai.identity.model import Role, Tier
+
+    for value, kind in (*((role, Role) for role in roles), *([(tier, Tier)] if tier else [])):
+        known: list[str] = [one.value for one in kind]
+        if value not in known:
+            noun = kind.__name__.lower()
+            raise Failure(f"There is no {noun} {value!r}. Choose from {', '.join(known)}.")
 
 
 async def _all(users: "Users") -> "list[User]":
