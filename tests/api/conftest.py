@@ -8,7 +8,7 @@ import pytest
 
 from tests.api.agents import Obedient, Twin
 from tests.api.process import started
-from tests.api.server import Server, serving, settings_for
+from tests.api.server import Server, on_a_socket, serving, settings_for
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
@@ -51,6 +51,13 @@ async def server(
     settings = settings_for(data_dir, url, workspace)
     async with serving(settings, extra_agents=[hosted, Twin()]) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+async def port(server: Server) -> AsyncIterator[int]:
+    """Where `server` listens on a real socket, for what goes on longer than an answer."""
+    async with on_a_socket(server.application) as port:
+        yield port
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import httpx2
 
 from sutazai.agents.contract import Agent
 from sutazai.bootstrap import Application, running
+from sutazai.cli.listener import Listener, open_socket
 from sutazai.settings import Settings
 
 ADMIN_PASSWORD = "the admin's password"
@@ -83,7 +84,7 @@ def settings_for(
         workspace=workspace,
         database_url=database_url,  # type: ignore[arg-type]  # made a SecretStr
         admin_password=ADMIN_PASSWORD,  # type: ignore[arg-type]  # made a SecretStr
-        **{"analysis_processes": 1, "drain_seconds": 1, **more},
+        **{"analysis_processes": 1, "drain_seconds": 1, "rate_limits": False, **more},
     )
 
 
@@ -101,6 +102,19 @@ async def serving(
         for role in set(roles) - {"admin"}:
             clients[role] = await new_user(server, f"the-{role}", role)
         yield server
+
+
+@contextlib.asynccontextmanager
+async def on_a_socket(application: Application) -> AsyncIterator[int]:
+    """Serve an application as `sutazai serve` does; the port. Ends its streams at the end."""
+    settings = settings_for(Path(), None, Path())
+    with open_socket("127.0.0.1", 0) as opened:
+        listener = Listener(application, settings)
+        serving = asyncio.create_task(listener.serve(sockets=[opened]))
+        await listener.up.wait()
+        yield opened.getsockname()[1]
+        listener.stop()
+        await serving
 
 
 # --- what tests do all the time
