@@ -16,3 +16,8 @@ def new_uuid() -> str:
 def new_id(prefix: str) -> str:
     """A random id such as `req-4k2j…`: 20 characters of a 32 letter alphabet, 100 bits."""
     return f"{prefix}-{secrets.token_bytes(20).translate(_LETTERS).decode()}"
+
+
+def made_at(uuid: str) -> int:
+    """When a UUID of `new_uuid` was made (microseconds, true to the millisecond)."""
+    return int(uuid[:8] + uuid[9:13], 16) * 1000

@@ -25,6 +25,8 @@ from sutazai.errors import Detail, ErrorCode, SutazaiError
 
 _PREFIX = "SUTAZAI_"
 _CLIENT_VARIABLES = ("SUTAZAI_URL", "SUTAZAI_TOKEN", "SUTAZAI_API_KEY")
+# Each counts for a minute, so that many may have to be remembered at a time.
+_MOST_A_MINUTE = 1_000_000
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -59,6 +61,27 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None, description="postgresql://…; without it SQLite in the data directory"
     )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="redis://… or rediss://…, to publish events and share rate limits between "
+        "processes; without it both stay in this process",
+    )
+    rate_limits: bool = Field(True, description="limit requests a minute; off lets everything in")
+    rate_limit_requests: int = Field(
+        100, ge=1, le=_MOST_A_MINUTE, description="requests a minute of a user, or of an address"
+    )
+    rate_limit_requests_premium: int = Field(
+        1000, ge=1, le=_MOST_A_MINUTE, description="the same, of a user of the tier premium"
+    )
+    rate_limit_tasks_free: int = Field(
+        10, ge=1, le=_MOST_A_MINUTE, description="tasks a minute of a user of the tier free"
+    )
+    rate_limit_tasks_standard: int = Field(
+        100, ge=1, le=_MOST_A_MINUTE, description="the same, of the tier standard"
+    )
+    rate_limit_tasks_premium: int = Field(
+        1000, ge=1, le=_MOST_A_MINUTE, description="the same, of the tier premium"
+    )
     jwt_secret: SecretStr | None = Field(
         None, description="signs tokens, 32 bytes or more; generated into the data directory"
     )
@@ -66,6 +89,14 @@ class Settings(BaseSettings):
         None, description="the first admin's password; generated and shown once"
     )
     log_level: str = Field("WARNING", description="DEBUG, INFO, WARNING or ERROR")
+    log_format: Literal["json", "text"] | None = Field(
+        None, description="json or text; text on a terminal and json elsewhere unless set"
+    )
+    otlp_endpoint: HttpUrl | None = Field(
+        None,
+        description="an OpenTelemetry collector's URL (OTLP over HTTP, such as "
+        "http://localhost:4318) that traces are sent to; needs sutazai[otel]",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins, comma-separated, whose pages may call the API"
     )
@@ -78,7 +109,17 @@ class Settings(BaseSettings):
         description='versions of the HTTP API on their way out, as JSON: {"1.0": {"deprecated": '
         '"2026-12-31", "sunset": "2027-06-30", "migration_guide": "https://…"}}',
     )
-    events_keep_days: float = Field(30, gt=0, description="how long events are kept")
+    public_url: HttpUrl | None = Field(
+        None, description="where users reach this server; begins the links in callbacks"
+    )
+    callback_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="networks, comma-separated, that callbacks may reach beside the public "
+        "internet, such as 10.1.0.0/16",
+    )
+    events_keep_days: float = Field(
+        30, gt=0, description="how long events and the log of callbacks are kept"
+    )
     tasks_keep_days: float | None = Field(
         None, gt=0, description="how long ended tasks are kept; for ever unless set"
     )
@@ -95,7 +136,7 @@ class Settings(BaseSettings):
         10, ge=0, le=3600, description="how long running tasks may finish at shutdown"
     )
 
-    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", "callback_allow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -112,7 +153,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"must be JSON: {error}") from None
         return value
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "callback_allow")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for address in value:
@@ -155,6 +196,25 @@ class Settings(BaseSettings):
                     "must look like postgresql://user:password@host:5432/database, with special "
                     "characters of the password percent-encoded"
                 ) from None
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            # Not the parser's own text: that may quote the password.
+            try:
+                parts = urlsplit(value.get_secret_value())
+                fine = parts.scheme == "unix" or parts.port != 0
+                fine = fine and bool(parts.path if parts.scheme == "unix" else parts.hostname)
+            except ValueError:
+                fine = False
+            if not fine or parts.scheme not in ("redis", "rediss", "unix"):
+                raise ValueError(
+                    "must look like redis://user:password@host:6379/0, with rediss:// for TLS or "
+                    "unix:///path for a socket, and special characters of the password "
+                    "percent-encoded"
+                )
         return value
 
 

@@ -9,7 +9,7 @@ import pytest
 _PROGRAM = """
 import io, sys
 import structlog
-from sutazai.telemetry import configure_logging
+from sutazai.telemetry.logs import configure_logging
 
 class Stream(io.StringIO):
     def isatty(self):

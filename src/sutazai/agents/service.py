@@ -146,6 +146,10 @@ class AgentRegistry:
                 found[one.agent_id] = found.get(one.agent_id, 0) + 1
         return found
 
+    async def cache_use(self) -> store.CacheUse:
+        """How much the result cache has been used, by all agents."""
+        return await self._database.read(store.cache_use)
+
     def record_work(self, connection: Connection, work: Mapping[str, tuple[int, int, int]]) -> None:
         """Count ended tasks in the caller's transaction: {agent: (completed, failed, µs)}."""
         for agent_id in sorted(work):

@@ -1,7 +1,7 @@
 """The registry's tables."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
@@ -164,6 +164,20 @@ def add_cache_use(connection: Connection, agent_id: str, *, hits: int, lookups: 
             cache_lookups=AGENTS.c.cache_lookups + lookups,
         )
     )
+
+
+class CacheUse(NamedTuple):
+    """Look-ups in the result cache, and how many of them found something."""
+
+    hits: int
+    lookups: int
+
+
+def cache_use(connection: Connection) -> CacheUse:
+    """Of all agents, so far."""
+    hits, lookups = func.sum(AGENTS.c.cache_hits), func.sum(AGENTS.c.cache_lookups)
+    row = connection.execute(select(func.coalesce(hits, 0), func.coalesce(lookups, 0))).one()
+    return CacheUse(int(row[0]), int(row[1]))
 
 
 def heartbeat(connection: Connection, instances: Sequence[Instance]) -> None:

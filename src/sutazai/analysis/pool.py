@@ -27,6 +27,7 @@ from sutazai.analysis.protocol import (
     Reviewed,
     encode,
 )
+from sutazai.telemetry.tracing import Tracing, span
 
 _IDLE_SECONDS = 60.0
 _REQUEST_SECONDS = 300.0
@@ -58,10 +59,12 @@ class AnalysisPool:
         processes: int | None = None,
         idle_seconds: float = _IDLE_SECONDS,
         request_seconds: float = _REQUEST_SECONDS,
+        tracing: Tracing | None = None,
     ) -> None:
         self.processes = processes or max(1, min(os.cpu_count() or 1, 8))
         self._idle_seconds = idle_seconds
         self._request_seconds = request_seconds
+        self._tracing = tracing
         self._free: list[_Worker] = []
         self._all: set[_Worker] = set()
         self._slots = asyncio.Semaphore(self.processes)
@@ -73,6 +76,11 @@ class AnalysisPool:
     def alive(self) -> int:
         """How many worker processes there are at this moment."""
         return len(self._all)
+
+    @property
+    def busy(self) -> int:
+        """How many of them are answering a request."""
+        return len(self._all) - len(self._free)
 
     async def start(self) -> None:
         """Open for requests; no process is started before the first one."""
@@ -88,14 +96,17 @@ class AnalysisPool:
 
     async def collect(self, request: Collect) -> Collected:
         """Find and digest files. Raises InputError for input that cannot be used."""
-        answer = await self._ask(request, lambda _: None)
+        with span(self._tracing, "analysis collect"):
+            answer = await self._ask(request, lambda _: None)
         if not isinstance(answer, Collected):
             raise AnalysisError(f"A worker gave the wrong answer: {type(answer).__name__}.")
         return answer
 
     async def review(self, request: Review, on_progress: Callable[[Progress], None]) -> Reviewed:
         """Review one shard of files. Raises WorkerDied when the worker did not survive it."""
-        answer = await self._ask(request, on_progress)
+        files = {"sutazai.analysis.files": len(request.files)}
+        with span(self._tracing, "analysis review", attributes=files):
+            answer = await self._ask(request, on_progress)
         if not isinstance(answer, Reviewed):
             raise AnalysisError(f"A worker gave the wrong answer: {type(answer).__name__}.")
         return answer

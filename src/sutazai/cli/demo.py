@@ -28,7 +28,7 @@ from sutazai.cli.output import out, printable
 from sutazai.cli.quotes import untrue
 from sutazai.cli.review_input import shown_path
 from sutazai.settings import Settings
-from sutazai.telemetry import configure_logging
+from sutazai.telemetry.logs import configure_logging
 
 _SHOWN = 4
 _PINGS = 10
@@ -112,6 +112,8 @@ def _settings(folder: Path, root: Path, password: str) -> Settings:
         "admin_password": SecretStr(password),
         "trusted_proxies": (),
         "cors_origins": (),
+        "rate_limits": False,
+        "redis_url": None,
     }
     return Settings(**values)
 

@@ -13,7 +13,7 @@ from sutazai.cli.listener import Listener, Up, listening
 from sutazai.cli.output import err, printable
 from sutazai.errors import SutazaiError
 from sutazai.settings import Settings, load
-from sutazai.telemetry import configure_logging
+from sutazai.telemetry.logs import configure_logging
 
 _STOPPED_AT_ONCE = 130
 
@@ -22,7 +22,7 @@ def serve(**flags: Any) -> None:
     """Run until SIGINT or SIGTERM; Failure with one clear line when it cannot start."""
     try:
         settings = load(**flags)
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, log_format=settings.log_format)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))
     except SutazaiError as error:

@@ -6,25 +6,27 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from sutazai.database.lock import DirectoryLock
-from sutazai.database.unit import Database, StepFailed, Unit, metadata, signal, step
+from sutazai.database.unit import Database, Meter, StepFailed, Unit, metadata, signal, step, tally
 
 __all__ = [
     "SQLITE_FILE",
     "Connection",
     "Database",
     "DirectoryLock",
+    "Meter",
     "StepFailed",
     "Unit",
     "metadata",
     "open_database",
     "signal",
     "step",
+    "tally",
 ]
 
 SQLITE_FILE = "sutazai.db"
 
 
-async def open_database(*, url: str | None, data_dir: Path) -> Database:
+async def open_database(*, url: str | None, data_dir: Path, meter: Meter | None = None) -> Database:
     """The PostgreSQL at the URL, or without one SQLite in the data directory; migrated."""
     if url is None:
         from sutazai.database.schema import migrate_sqlite
@@ -32,9 +34,9 @@ async def open_database(*, url: str | None, data_dir: Path) -> Database:
 
         path = data_dir / SQLITE_FILE
         await asyncio.to_thread(migrate_sqlite, path)
-        return SqliteDatabase(path)
+        return SqliteDatabase(path, meter=meter)
     from sutazai.database.postgresql import PostgresqlDatabase
     from sutazai.database.schema import migrate_postgresql
 
     await migrate_postgresql(url)
-    return PostgresqlDatabase(url)
+    return PostgresqlDatabase(url, meter=meter)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -17,10 +18,13 @@ from sutazai.database.link import SignalLink
 from sutazai.database.unit import (
     Listener,
     Listeners,
+    Meter,
+    Tallies,
     Unit,
     database_error,
     is_fault_of_unit,
     take_signals,
+    take_tallies,
 )
 from sutazai.errors import SutazaiError
 
@@ -61,8 +65,9 @@ class PostgresqlDatabase:
 
     dialect = "postgresql"
 
-    def __init__(self, url: str, *, connections: int = 16) -> None:
+    def __init__(self, url: str, *, connections: int = 16, meter: Meter | None = None) -> None:
         self._engine = postgresql_engine(url, size=connections)
+        self._meter = meter
         self._listeners = Listeners()
         self._link = SignalLink(url=url, listeners=self._listeners, origin=secrets.token_hex(8))
         self._in_use = 0
@@ -138,10 +143,14 @@ class PostgresqlDatabase:
         """One attempt; _Failure when the database failed it."""
         signals: list[tuple[str, str]] = []
         committing = False
+        begun = time.perf_counter()
         try:
             async with self._engine.connect() as connection, connection.begin():
-                result, signals = await _run(connection, unit)
+                result, signals, tallies = await _run(connection, unit)
                 committing = True
+            if self._meter is not None:
+                self._meter.committed(time.perf_counter() - begun, 1)
+                self._meter.add_tallies(tallies)
             return result
         except FAILURES as error:
             if is_fault_of_unit(error):
@@ -155,10 +164,14 @@ class PostgresqlDatabase:
                 self._link.send(signals)
 
 
-async def _run(connection: AsyncConnection, unit: Unit[T]) -> tuple[T, list[tuple[str, str]]]:
-    def with_signals(sync: Connection) -> tuple[T, list[tuple[str, str]]]:
-        take_signals(sync)  # left behind where an earlier unit of this connection failed
-        return unit(sync), take_signals(sync)
+async def _run(
+    connection: AsyncConnection, unit: Unit[T]
+) -> tuple[T, list[tuple[str, str]], Tallies]:
+    def with_signals(sync: Connection) -> tuple[T, list[tuple[str, str]], Tallies]:
+        # Left behind where an earlier unit of this connection failed.
+        take_signals(sync)
+        take_tallies(sync)
+        return unit(sync), take_signals(sync), take_tallies(sync)
 
     return await connection.run_sync(with_signals)
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from sutazai.database.unit import Listener, Listeners, Unit, database_error
+from sutazai.database.unit import Listener, Listeners, Meter, Unit, database_error
 from sutazai.database.writer import Writer, raw_connection, translated
 
 T = TypeVar("T")
@@ -55,14 +55,14 @@ class SqliteDatabase:
 
     dialect = "sqlite"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, meter: Meter | None = None) -> None:
         self._listeners = Listeners()
         self._closed = False
         self._read_engine = sqlite_engine(path, read_only=True)
         self._local = threading.local()
         self._read_connections: set[Connection] = set()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
-        self._writer = Writer(engine=sqlite_engine(path), tell=self._listeners.tell)
+        self._writer = Writer(engine=sqlite_engine(path), tell=self._listeners.tell, meter=meter)
 
     def listen(self, channel: str, listener: Listener) -> None:
         """See `Database.listen`; there is no other process to hear from."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
@@ -38,6 +38,22 @@ metadata = MetaData(
 """Every store's tables; the migrations are tested against it."""
 
 _SIGNALS = "sutazai_signals"
+_TALLIES = "sutazai_tallies"
+
+Tallies = Mapping[tuple[str, ...], int]
+"""How much was counted under each (name, label, …)."""
+
+
+class Meter(Protocol):
+    """Who wants to know what was committed; called from any thread, and must not raise."""
+
+    def committed(self, seconds: float, units: int) -> None:
+        """A transaction of so many units took so long, its commit included."""
+        ...
+
+    def add_tallies(self, tallies: Tallies) -> None:
+        """Committed units counted this; see `tally`."""
+        ...
 
 
 class Database(Protocol):
@@ -84,6 +100,22 @@ def take_signals(connection: Connection) -> list[tuple[str, str]]:
     return list(connection.info.pop(_SIGNALS, ()))
 
 
+def tally(connection: Connection, name: str, *labels: str, by: int = 1) -> None:
+    """Count something for telemetry once this unit has committed; nothing if it is undone.
+
+    The names, and how many labels each has, are in `sutazai.telemetry.instruments.TALLIES`.
+    """
+    tallies: dict[tuple[str, ...], int] = connection.info.setdefault(_TALLIES, {})
+    key = (name, *labels)
+    tallies[key] = tallies.get(key, 0) + by
+
+
+def take_tallies(connection: Connection) -> dict[tuple[str, ...], int]:
+    """What the unit just run has counted; clears it."""
+    taken: dict[tuple[str, ...], int] = connection.info.pop(_TALLIES, None) or {}
+    return taken
+
+
 _FULL = ("its disk is full", "make room there, then try again")
 _SILENT = ("it did not answer as it should", "try again, and see the server's log if it lasts")
 _UNCHANGED = "Nothing was changed"
@@ -112,14 +144,17 @@ def step(connection: Connection, work: Callable[[], T]) -> T:
 
     When it is the database that fails, the unit is lost as ever.
     """
+    counted = dict(connection.info.get(_TALLIES, ()))
     try:
         with connection.begin_nested():
             return work()
     except DBAPIError as error:
         if not is_fault_of_unit(error):
             raise
+        connection.info[_TALLIES] = counted
         raise StepFailed from error
     except Exception as error:
+        connection.info[_TALLIES] = counted
         raise StepFailed from error
 
 

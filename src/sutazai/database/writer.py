@@ -5,6 +5,8 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,12 +14,15 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from sutazai.database.unit import (
+    Meter,
+    Tallies,
     Unit,
     database_error,
     is_fault_of_unit,
     raisable,
     settle,
     take_signals,
+    take_tallies,
 )
 
 T = TypeVar("T")
@@ -75,10 +80,13 @@ class _Done(NamedTuple):
 class Writer:
     """Runs units one after the other, each as a transaction or as its part of a shared one."""
 
-    def __init__(self, *, engine: Engine, tell: Callable[[Signals], None]) -> None:
+    def __init__(
+        self, *, engine: Engine, tell: Callable[[Signals], None], meter: Meter | None = None
+    ) -> None:
         """`tell` is called on the event loop with the signals of each commit."""
         self._engine = engine
         self._tell = tell
+        self._meter = meter
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._connection: Connection | None = None
         self._closing = False
@@ -143,6 +151,7 @@ class Writer:
                 connection.close()
 
     def _run_alone(self, work: _Work) -> None:
+        begun = time.perf_counter()
         try:
             connection = self._connected()
             raw = raw_connection(connection)
@@ -154,11 +163,14 @@ class Writer:
             self._report([_Done(work, None, translated(error))])
         else:
             self._report([_Done(work, result, None)], take_signals(connection))
+            self._measure(begun, 1, take_tallies(connection))
 
     def _run_together(self, batch: list[_Work]) -> bool:
         """One commit for all, each in a savepoint; False when the transaction was lost."""
+        begun = time.perf_counter()
         done: list[_Done] = []
         signals: dict[tuple[str, str], None] = {}
+        tallies: Counter[tuple[str, ...]] = Counter()
         try:
             connection = self._connected()
             raw = raw_connection(connection)
@@ -169,12 +181,14 @@ class Writer:
                     result = work.unit(connection)
                 except BaseException as error:
                     take_signals(connection)
+                    take_tallies(connection)
                     if not raw.in_transaction:  # SQLite gave all of it up
                         raise
                     raw.execute("ROLLBACK TO unit")
                     done.append(_Done(work, None, translated(error)))
                 else:
                     signals.update(dict.fromkeys(take_signals(connection)))
+                    tallies.update(take_tallies(connection))
                     done.append(_Done(work, result, None))
                 raw.execute("RELEASE unit")
             raw.execute("COMMIT")
@@ -182,7 +196,13 @@ class Writer:
             self._undo(error)
             return False
         self._report(done, list(signals))
+        self._measure(begun, len(batch), tallies)
         return True
+
+    def _measure(self, begun: float, units: int, tallies: Tallies) -> None:
+        if self._meter is not None:
+            self._meter.committed(time.perf_counter() - begun, units)
+            self._meter.add_tallies(tallies)
 
     def _undo(self, error: BaseException) -> None:
         """Leave no transaction behind, nor a connection that may be broken."""
@@ -190,6 +210,7 @@ class Writer:
             return
         try:
             take_signals(self._connection)
+            take_tallies(self._connection)
             raw = raw_connection(self._connection)
             if raw.in_transaction:
                 raw.execute("ROLLBACK")

@@ -8,7 +8,7 @@ from typing import TypeVar, assert_never
 import structlog
 
 from sutazai.clock import SECOND
-from sutazai.database import Connection, StepFailed, step
+from sutazai.database import Connection, StepFailed, step, tally
 from sutazai.engine import store
 from sutazai.engine.job import (
     Ending,
@@ -40,15 +40,16 @@ def decide(job: Job, outcome: Outcome, *, now: int) -> Ending:
     match outcome:
         case Succeeded():
             return Ending(job, outcome, final=True, run_at=None)
-        case Failed(retryable=retryable):
+        case Failed(retryable=retryable, delay=delay):
             if retryable and job.attempt < job.max_attempts:
-                delay = retry_delay(job.attempt, random.random())  # noqa: S311  # jitter, no secret
+                if delay is None:
+                    delay = retry_delay(job.attempt, random.random())  # noqa: S311  # jitter
                 return Ending(job, outcome, final=False, run_at=now + delay)
             return Ending(job, outcome, final=True, run_at=None)
         case Lost():
             return Ending(job, outcome, final=job.attempt >= job.max_attempts, run_at=None)
-        case Released():
-            return Ending(job, outcome, final=False, run_at=None)
+        case Released(run_at=run_at):
+            return Ending(job, outcome, final=False, run_at=run_at)
         case _:
             assert_never(outcome)
 
@@ -73,6 +74,8 @@ def apply(
     accepted = [end for end in endings if end.job.id in done]
     for kind, group in by_kind(accepted, lambda end: end.job.kind):
         handlers[kind].ended(connection, group, now)
+        for end in group:
+            tally(connection, "attempts", kind, _shown(end))
     return len(accepted)
 
 
@@ -94,6 +97,20 @@ def apply_apart(
         else:
             held = store.Held(end.job.id, end.job.token)
             store.postpone(connection, held, lease_expires_at=now + _POSTPONED)
+
+
+def _shown(end: Ending) -> str:
+    match end.outcome:
+        case Succeeded():
+            return "succeeded"
+        case Failed():
+            return "failed" if end.final else "retried"
+        case Lost():
+            return "lost" if end.final else "rescued"
+        case Released():
+            return "released"
+        case _:
+            assert_never(end.outcome)
 
 
 def _attempts_used(ending: Ending) -> int:

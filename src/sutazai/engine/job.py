@@ -9,6 +9,7 @@ from sutazai.clock import SECOND
 from sutazai.database import Connection
 
 MOST_ATTEMPTS = 100
+PRIORITIES = range(1, 11)
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,6 +17,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
 
     `key` is unique among live jobs. `queue` is what workers claim by. `run_at` (microseconds)
     delays it; `held` keeps it until `store.unhold`. `timeout` is in microseconds, per attempt.
+    `traceparent` (W3C Trace Context) says which trace its attempts belong to.
     """
 
     key: str
@@ -27,6 +29,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     timeout: int | None = None
     run_at: int | None = None
     held: bool = False
+    traceparent: str | None = None
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -44,6 +47,7 @@ class Job(msgspec.Struct, frozen=True):
     token: int
     worker: str | None
     consumer: str | None
+    traceparent: str | None = None
 
 
 class Succeeded(msgspec.Struct, frozen=True):
@@ -53,17 +57,27 @@ class Succeeded(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The attempt did not do the work; a retryable failure uses the attempts that are left."""
+    """The attempt did not do the work; a retryable failure uses the attempts that are left.
+
+    `delay` (microseconds) until the next one, where the engine's usual will not do; `value` is
+    whatever the handler's `ended` wants to record.
+    """
 
     code: str
     message: str
     retryable: bool = False
+    value: Any = None
+    delay: int | None = None
 
 
 class Released(msgspec.Struct, frozen=True):
-    """The worker gives the job back untouched, as when it shuts down; no attempt is used up."""
+    """The worker gives the job back untouched, as when it shuts down; no attempt is used up.
+
+    It is claimable again at `run_at` (microseconds), or at once.
+    """
 
     reason: str
+    run_at: int | None = None
 
 
 class Lost(msgspec.Struct, frozen=True):

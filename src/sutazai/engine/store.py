@@ -30,7 +30,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.selectable import Select
 
 from sutazai.database import Connection, metadata, signal
-from sutazai.engine.job import Job, NewJob
+from sutazai.engine.job import PRIORITIES, Job, NewJob
 
 JOBS = Table(
     "jobs",
@@ -96,6 +96,7 @@ _FIELDS = (
     JOBS.c.token,
     JOBS.c.worker,
     JOBS.c.consumer,
+    JOBS.c.traceparent,
 )
 # Literals, not parameters: partial indexes are only used for a condition known when planning.
 _IS_READY = JOBS.c.state == literal_column("'ready'")
@@ -154,6 +155,7 @@ def _row(job: NewJob) -> dict[str, object]:
         "timeout": job.timeout,
         "run_at": job.run_at,
         "token": 0,
+        "traceparent": job.traceparent,
     }
 
 
@@ -344,6 +346,28 @@ def _make_ready(connection: Connection, condition: ColumnElement[bool]) -> list[
 def next_run_at(connection: Connection) -> int | None:
     """When the earliest scheduled job is due (microseconds)."""
     return connection.execute(select(func.min(JOBS.c.run_at)).where(_IS_SCHEDULED)).scalar()
+
+
+def oldest_ready(connection: Connection, queues: Sequence[str]) -> dict[str, str]:
+    """The key of the job that was enqueued first of those ready in each queue.
+
+    Looks at one row a queue and priority, however many there are.
+    """
+    found: dict[str, str] = {}
+    for queue in queues:
+        arms = [
+            select(JOBS.c.id, JOBS.c.key)
+            .where(JOBS.c.queue == queue, _IS_READY, JOBS.c.priority == priority)
+            .order_by(JOBS.c.id)
+            .limit(1)
+            .subquery(f"p{priority}")
+            for priority in PRIORITIES
+        ]
+        together = union_all(*(select(arm.c.id, arm.c.key) for arm in arms)).subquery("together")
+        query = select(together.c.key).order_by(together.c.id).limit(1)
+        if (key := connection.execute(query).scalar()) is not None:
+            found[queue] = key
+    return found
 
 
 def cancel(connection: Connection, key: str) -> bool:

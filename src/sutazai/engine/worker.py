@@ -15,6 +15,8 @@ from sutazai.engine.ending import Handlers
 from sutazai.engine.job import Consumer, Ending, Failed, Job, Outcome, Released
 from sutazai.engine.store import Held
 from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.telemetry.instruments import Instruments
+from sutazai.telemetry.tracing import Attempt, Kind, Tracing, fail, span
 
 _logger = structlog.get_logger(__name__)
 
@@ -59,6 +61,8 @@ class Worker:
         consumers: Sequence[Consumer],
         lease_seconds: float,
         poll_seconds: float = 2.0,
+        instruments: Instruments | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """Whatever runs here runs elsewhere once this was silent for `lease_seconds`.
 
@@ -69,6 +73,8 @@ class Worker:
         self._lease = int(lease_seconds * clock.SECOND)
         self._poll_seconds = poll_seconds
         self._handlers = handlers
+        self._instruments = instruments
+        self._tracing = tracing
         self._consumers = {consumer.name: consumer for consumer in consumers}
         self._queues = frozenset(queue for consumer in consumers for queue in consumer.queues)
         # Queues that may have work: asking one makes it cold, a signal makes it hot again.
@@ -305,6 +311,26 @@ class Worker:
         self._changed.set()
 
     async def _attempt(self, job: Job, prepared: Any) -> Outcome:
+        # A job that nobody's request led to is in no trace.
+        with span(
+            self._tracing if job.traceparent else None,
+            f"process {job.kind}",
+            kind=Kind.CONSUMER,
+            parent=job.traceparent,
+            attempt=Attempt(job.key, job.token),
+            attributes={
+                "sutazai.job.kind": job.kind,
+                "sutazai.job.key": job.key,
+                "sutazai.job.attempt": job.attempt,
+                "sutazai.job.queue": job.queue,
+            },
+        ) as current:
+            outcome = await self._within_limit(job, prepared)
+            if isinstance(outcome, Failed):
+                fail(current, outcome.code)
+            return outcome
+
+    async def _within_limit(self, job: Job, prepared: Any) -> Outcome:
         limit = None if job.timeout is None else job.timeout / clock.SECOND
         try:
             async with asyncio.timeout(limit) as deadline:
@@ -354,6 +380,8 @@ class Worker:
             if attempt not in held and attempt in self._running and not running.abandoned:
                 job = running.job
                 _logger.warning("worker.lease_lost", job=job.key, attempt=job.attempt)
+                if self._instruments is not None:
+                    self._instruments.lease_lost()
                 running.abandon()
 
 

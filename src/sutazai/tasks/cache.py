@@ -5,7 +5,7 @@ from functools import partial
 
 from sutazai import clock
 from sutazai.agents.service import AgentRegistry
-from sutazai.database import Connection, Database
+from sutazai.database import Connection, Database, tally
 from sutazai.tasks import cache_store
 
 
@@ -35,6 +35,8 @@ class DatabaseResultCache:
             self._registry.count_cache_use(
                 connection, self._agent_id, hits=len(found), lookups=len(keys)
             )
+            tally(connection, "cache", "hit", by=len(found))
+            tally(connection, "cache", "miss", by=len(keys) - len(found))
 
         await self._database.run(count)
         return found

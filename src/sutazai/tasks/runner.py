@@ -1,6 +1,7 @@
 """Tasks as jobs: the handler that gives a claimed task to its agent and records how it ended."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +21,8 @@ from sutazai.events.model import SYSTEM, NewEvent, Origin
 from sutazai.tasks import dependencies, store
 from sutazai.tasks.model import TaskEnded, TaskError, TaskStatus
 from sutazai.tasks.notices import notice
+from sutazai.telemetry.instruments import Instruments
+from sutazai.telemetry.tracing import Tracing, span
 
 _logger = structlog.get_logger(__name__)
 
@@ -102,6 +105,8 @@ class TaskRunner:
         agents: Sequence[Agent],
         cache: Callable[[str], ResultCache],
         on_task_ended: Sequence[OnTaskEnded] = (),
+        instruments: Instruments | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._registry = registry
         self._directory = directory
@@ -109,6 +114,8 @@ class TaskRunner:
         self._cache = cache
         self._on_task_ended = tuple(on_task_ended)
         self._progress = _Progress(database)
+        self._instruments = instruments
+        self._tracing = tracing
 
     def readied(self, connection: Connection, jobs: Sequence[Job], now: int) -> None:
         """See `Handler.readied`."""
@@ -157,10 +164,34 @@ class TaskRunner:
             configuration=dict(known.configuration if known else agent.description.configuration),
         )
         context = _Context(assignment, agent_id, self._progress, self._cache(agent_id))
+        # Of this attempt alone: it runs in an asyncio task of its own.
+        structlog.contextvars.bind_contextvars(
+            request_id=prepared.request_id,
+            task_id=prepared.task_id,
+            attempt=job.attempt,
+            agent=agent_id,
+        )
+        begun = time.monotonic()
+        if self._instruments is not None:
+            waited = (clock.now() - prepared.could_start_at) / clock.SECOND
+            self._instruments.task_started(prepared.type, waited if job.attempt == 1 else None)
         try:
-            result = await agent.handle(assignment, context)
+            with span(
+                self._tracing,
+                f"invoke_agent {agent_id}",
+                attributes={
+                    "gen_ai.operation.name": "invoke_agent",
+                    "gen_ai.agent.name": agent_id,
+                    "sutazai.task.id": prepared.task_id,
+                    "sutazai.task.type": prepared.type,
+                },
+            ):
+                result = await agent.handle(assignment, context)
         except AgentError as error:
             return Failed(error.code, error.message, retryable=error.retryable)
+        finally:
+            if self._instruments is not None:
+                self._instruments.task_ran(prepared.type, time.monotonic() - begun)
         return _encoded(result)
 
     def ended(self, connection: Connection, endings: Sequence[Ending], now: int) -> None:

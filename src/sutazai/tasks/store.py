@@ -25,7 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sutazai.database import Connection, metadata
+from sutazai.database import Connection, metadata, tally
+from sutazai.tasks import ends_store
 from sutazai.tasks.model import (
     TRANSITIONS,
     PendingReason,
@@ -191,6 +192,7 @@ def add(
             [{"depends_on": other, "task_id": task_id} for other in draft.depends_on],
         )
     _count(connection, {(draft.type, status.value): 1})
+    tally(connection, "tasks_created", draft.type)
 
 
 def _list_text(values: Sequence[str]) -> str | None:
@@ -252,6 +254,7 @@ def move(connection: Connection, moves: Sequence[Move]) -> None:
     """The one way a task's status changes; ValueError for a move the state machine lacks."""
     counts: dict[tuple[str, str], int] = {}
     batches: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    ends: list[ends_store.End] = []
     for task, to, values in moves:
         if to not in TRANSITIONS[task.status]:
             raise ValueError(f"task {task.task_id} cannot go from {task.status} to {to}")
@@ -259,6 +262,11 @@ def move(connection: Connection, moves: Sequence[Move]) -> None:
             before, after = (task.type, task.status.value), (task.type, to.value)
             counts[before] = counts.get(before, 0) - 1
             counts[after] = counts.get(after, 0) + 1
+        if to.is_final:
+            tally(connection, "tasks_ended", task.type, to.value)
+            if to is not TaskStatus.CANCELLED and task.started_at is not None:
+                took = max(0, values["ended_at"] - task.started_at)
+                ends.append(ends_store.End(to.value, values["ended_at"], took))
         columns = ("status", "pending_reason", *values)
         row = {"of_task": task.task_id, "new_status": to.value, "new_pending_reason": None}
         row.update((f"new_{column}", value) for column, value in values.items())
@@ -266,6 +274,7 @@ def move(connection: Connection, moves: Sequence[Move]) -> None:
     for columns, rows in batches.items():
         connection.execute(_update_for(columns), rows if len(rows) > 1 else rows[0])
     _count(connection, counts)
+    ends_store.record(connection, ends)
 
 
 def save_results(connection: Connection, results: Mapping[str, str]) -> None:
@@ -303,6 +312,17 @@ def set_progress(
     return None if row is None else _moving(row)
 
 
+_WORK = (
+    TASKS.c.task_id,
+    TASKS.c.type,
+    TASKS.c.description,
+    TASKS.c.metadata,
+    TASKS.c.request_id,
+    TASKS.c.created_at,
+    TASKS.c.run_at,
+)
+
+
 class Work(NamedTuple):
     """What an agent is given of a task."""
 
@@ -310,16 +330,17 @@ class Work(NamedTuple):
     type: str
     description: str
     metadata: dict[str, Any]
+    request_id: str | None
+    could_start_at: int
 
 
 def work(connection: Connection, task_ids: Sequence[str]) -> dict[str, Work]:
     """What to do for each of these tasks."""
-    rows = connection.execute(
-        select(TASKS.c.task_id, TASKS.c.type, TASKS.c.description, TASKS.c.metadata).where(
-            TASKS.c.task_id.in_(task_ids)
-        )
-    )
-    return {row[0]: Work(row[0], row[1], row[2], msgspec.json.decode(row[3])) for row in rows}
+    rows = connection.execute(select(*_WORK).where(TASKS.c.task_id.in_(task_ids)))
+    return {
+        row[0]: Work(*row[:3], msgspec.json.decode(row[3]), row[4], max(row[5], row[6] or 0))
+        for row in rows
+    }
 
 
 def task(row: Any) -> Task:

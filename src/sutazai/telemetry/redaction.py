@@ -1,0 +1,62 @@
+"""What must never be in a log: found by the name it stands under, and by what it looks like."""
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MASK = "***"
+_DEEPEST = 8
+
+_NAMES = r"pass(?:word|wd|phrase)|secret|token|authorization|cookie|credentials?|api[_-]?key|ticket"
+_SECRET_NAME = re.compile(rf"(?:^|[^a-z])(?:{_NAMES})s?$", re.IGNORECASE)
+_SHAPES = re.compile(
+    # A JSON Web Token, which also is what tickets are.
+    r"(?P<whole>eyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?"
+    # API keys, ours and those of model providers; secrets of Standard Webhooks.
+    r"|sk-[\w-]{12,}|whsec_[\w+/=-]+)"
+    r"|(?P<scheme>(?i:bearer|basic)\s+)[\w.~+/=-]{6,}"
+    # user:password@ of a URL.
+    r"|(?P<start>://)[^\s/@\"']*:[^\s/@\"']+(?=@)"
+    # name=value and name: value, however quoted. Bare JSON values are left: they are no text.
+    rf"|(?P<name>(?i:{_NAMES})[\"'\\]*\s*[=:]\s*[\"'\\]*)"
+    r"(?!(?:-?[\d.]+|null|true|false)\b)[^\s\"'\\&,;(){}\[\]]{3,}"
+)
+
+
+@functools.lru_cache(maxsize=1024)
+def is_secret_name(name: str) -> bool:
+    """Whether what stands under this name is secret, as with `password` or `refresh_token`."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def without_secrets(value: Any, *, depth: int = 0) -> Any:
+    """The value with everything masked that stands under a secret's name, at any depth.
+
+    Numbers stay: a count of tokens is no token.
+    """
+    if isinstance(value, Mapping):
+        if depth == _DEEPEST:
+            return MASK
+        return {
+            key: MASK
+            if is_secret_name(str(key)) and not isinstance(one, int | float | None)
+            else without_secrets(one, depth=depth + 1)
+            for key, one in value.items()
+        }
+    if isinstance(value, list | tuple):
+        if depth == _DEEPEST:
+            return MASK
+        parts = [without_secrets(one, depth=depth + 1) for one in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
+    return value
+
+
+def redact(text: str) -> str:
+    """The text with everything masked that looks like a secret; JSON stays JSON."""
+    return _SHAPES.sub(_masked, text)
+
+
+def _masked(match: re.Match[str]) -> str:
+    kept = match["scheme"] or match["start"] or match["name"] or ""
+    return kept + MASK
