@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sutazai import clock, ids
+from sutazai.adapters.outbound import CallbackSender, SystemResolver
 from sutazai.agents.contract import Agent
 from sutazai.agents.service import AgentDirectory, AgentHost, AgentRegistry
 from sutazai.analysis.pool import AnalysisPool
@@ -18,6 +19,11 @@ from sutazai.api.services import Services
 from sutazai.api.versions import Deprecation
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.callbacks import courier as callback_jobs
+from sutazai.callbacks.courier import Courier
+from sutazai.callbacks.guard import AddressGuard
+from sutazai.callbacks.secrets import Secrets
+from sutazai.callbacks.service import Callbacks
 from sutazai.database import (
     SQLITE_FILE,
     Connection,
@@ -140,21 +146,31 @@ async def _start_work(
     registry = AgentRegistry(database=database)
     directory = AgentDirectory(database=database, always_known=descriptions)
     idempotency = Idempotency(secret=secret)
+    guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
+    callbacks, courier = _callbacks(stack, settings, database, secret, guard)
     runner = TaskRunner(
         database=database,
         registry=registry,
         directory=directory,
         agents=agents,
         cache=DatabaseResultCache.factory(database=database, registry=registry),
+        on_task_ended=[callbacks.on_task_ended],
     )
-    chores = Recurring(database=database, chores=_chores(settings, database, identity, idempotency))
-    handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
+    chores = Recurring(
+        database=database,
+        chores=_chores(settings, database, identity, idempotency, callbacks),
+    )
+    handlers: dict[str, Handler] = {
+        task_jobs.KIND: runner,
+        recurring.KIND: chores,
+        callback_jobs.KIND: courier,
+    }
     worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
     worker = Worker(
         database=database,
         worker_id=worker_id,
         handlers=handlers,
-        consumers=[*map(_consumer, agents), recurring.CONSUMER],
+        consumers=[*map(_consumer, agents), recurring.CONSUMER, callback_jobs.CONSUMER],
         lease_seconds=settings.lease_seconds,
     )
     host = AgentHost(
@@ -166,7 +182,13 @@ async def _start_work(
     )
     scheduler = Scheduler(database=database, handlers=handlers)
     rescuer = Rescuer(database=database, handlers=handlers)
-    tasks = Tasks(database=database, hub=hub, directory=directory, tell_ended=runner.task_ended)
+    tasks = Tasks(
+        database=database,
+        hub=hub,
+        directory=directory,
+        tell_ended=runner.task_ended,
+        check_callback_url=guard.check,
+    )
     if alone:
         # The lock says that no other server lives, so what it was running is free at once.
         await database.run(jobs.void_leases)
@@ -186,12 +208,34 @@ async def _start_work(
         identity=identity,
         idempotency=idempotency,
         tasks=tasks,
+        callbacks=callbacks,
         registry=registry,
         events=feed,
         streams=EventStreams(feed=feed, hub=hub),
         engine_is_healthy=lambda: worker.is_healthy,
     )
     return services, worker
+
+
+def _callbacks(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    secret: bytes,
+    guard: AddressGuard,
+) -> tuple[Callbacks, Courier]:
+    sender = CallbackSender(guard, version=version("sutazai"))
+    stack.push_async_callback(sender.close)
+    kept = Secrets(secret=secret)
+    courier = Courier(database=database, secrets=kept, send=sender)
+    callbacks = Callbacks(
+        database=database,
+        secrets=kept,
+        courier=courier,
+        keep=int(settings.events_keep_days * _DAY),
+        public_url="" if settings.public_url is None else str(settings.public_url),
+    )
+    return callbacks, courier
 
 
 def built_in_agents(pool: AnalysisPool, settings: Settings) -> list[Agent]:
@@ -210,7 +254,11 @@ def _consumer(agent: Agent) -> Consumer:
 
 
 def _chores(
-    settings: Settings, database: Database, identity: Identity, idempotency: Idempotency
+    settings: Settings,
+    database: Database,
+    identity: Identity,
+    idempotency: Idempotency,
+    callbacks: Callbacks,
 ) -> list[Chore]:
     def every_hour(name: str, purge: Callable[[Connection], int]) -> Chore:
         return Chore(name, _HOUR, partial(recurring.in_batches, database, purge))
@@ -220,6 +268,7 @@ def _chores(
         return log.purge(connection, before=before)
 
     chores = [
+        every_hour("callbacks", callbacks.purge),
         every_hour("events", old_events),
         every_hour("idempotency", idempotency.purge),
         every_hour("result_cache", retention.purge_cache),

@@ -40,6 +40,7 @@ def test_the_operations_have_the_specifications_names() -> None:
     assert set(operations()) == {
         "cancelTask",
         "createApiKey",
+        "createCallbackSecret",
         "createEventTicket",
         "createTask",
         "createUser",
@@ -53,12 +54,14 @@ def test_the_operations_have_the_specifications_names() -> None:
         "getUser",
         "listAgents",
         "listApiKeys",
+        "listCallbackDeliveries",
         "listEvents",
         "listTasks",
         "listUsers",
         "login",
         "logout",
         "refreshToken",
+        "replayCallbackDelivery",
         "streamEvents",
         "updateAgentConfig",
         "updateUser",
@@ -137,7 +140,15 @@ def test_every_creation_takes_an_idempotency_key_and_says_when_it_replays() -> N
         for name, one in operations().items()
         if any(each["name"] == "Idempotency-Key" for each in one.get("parameters", ()))
     }
-    assert taking == {"createTask", "createUser", "createApiKey", "login", "refreshToken"}
+    assert taking == {
+        "createApiKey",
+        "createCallbackSecret",
+        "createTask",
+        "createUser",
+        "login",
+        "refreshToken",
+        "replayCallbackDelivery",
+    }
     for name in taking:
         responses = operations()[name]["responses"]
         good = next(responses[status] for status in responses if status < "300")

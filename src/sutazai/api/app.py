@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sutazai.api import agents, auth, docs, events, health, tasks, users
+from sutazai.api import agents, auth, callbacks, docs, events, health, tasks, users
 from sutazai.api.edge import Edge, Limits
 from sutazai.api.envelope import error_response, handle_errors
 from sutazai.api.lean import LeanRoute
@@ -80,11 +80,12 @@ def create_v1(services: Services) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         strict_content_type=False,  # `bodies` judges it
+        webhooks=callbacks.outgoing,
     )
     app.state.services = services
     app.include_router(tasks.submissions)
     # Routes are tried in this order: the busiest first.
-    for noun in (tasks, health, auth, agents, events, users):
+    for noun in (tasks, health, auth, agents, events, users, callbacks):
         app.include_router(noun.router)
     handle_errors(app)
     describe(app)

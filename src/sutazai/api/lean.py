@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 from fastapi import Request, params
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Receive, Scope, Send
 
 from sutazai.api.bodies import content_of, parse_json
@@ -22,7 +22,7 @@ Resolver = Callable[[Request], Awaitable[Any]]
 
 
 class LeanRoute(APIRoute):
-    """A route whose parameters are a JSON body, headers, the request, and dependencies of these.
+    """A route whose parameters are a JSON body, headers, the query, the request, and dependencies.
 
     TypeError, when the module is imported, for an endpoint that takes anything else.
     """
@@ -63,6 +63,8 @@ def _resolver(function: Callable[..., Any], name: str, hint: Any, default: Any) 
             return _bound(note.dependency)
         if isinstance(note, params.Header) and note.alias:
             return _header(note.alias, default)
+        if isinstance(note, params.Query):
+            return _query(name, TypeAdapter(hint), default)
     if hint is Request:
         return _request
     if isinstance(hint, type) and issubclass(hint, BaseModel):
@@ -81,6 +83,32 @@ def _header(alias: str, default: Any) -> Resolver:
     return get
 
 
+def _query(name: str, adapter: TypeAdapter[Any], default: Any) -> Resolver:
+    async def get(request: Request) -> Any:
+        if not request.scope["query_string"]:
+            return default
+        values = request.query_params.getlist(name)
+        if not values:
+            return default
+        if len(values) > 1:
+            twice = {"type": "value_error", "loc": ("query", name), "msg": "must be given once"}
+            raise RequestValidationError([twice])
+        try:
+            return adapter.validate_python(values[0])
+        except ValidationError as error:
+            raise _invalid("query", name, error) from error
+
+    return get
+
+
+def _invalid(place: str, name: str, error: ValidationError) -> RequestValidationError:
+    problems = error.errors(include_url=False, include_input=False)
+    loc = (place, name) if name else (place,)
+    return RequestValidationError(
+        [{**problem, "loc": (*loc, *problem["loc"])} for problem in problems]
+    )
+
+
 def _body(model: type[BaseModel]) -> Resolver:
     async def read(request: Request) -> BaseModel:
         content = await content_of(request)
@@ -91,9 +119,6 @@ def _body(model: type[BaseModel]) -> Resolver:
         try:
             return model.model_validate(value)
         except ValidationError as error:
-            problems = error.errors(include_url=False, include_input=False)
-            raise RequestValidationError(
-                [{**problem, "loc": ("body", *problem["loc"])} for problem in problems]
-            ) from error
+            raise _invalid("body", "", error) from error
 
     return read

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from sutazai.agents.model import AgentStatus
+from sutazai.callbacks.model import DeliveryStatus
 from sutazai.errors import ErrorCode
 from sutazai.identity.model import Role, Tier
 from sutazai.tasks.model import PendingReason, TaskStatus
@@ -282,6 +283,55 @@ class Ticket(BaseModel):
 
     ticket: str
     expires_in: int
+
+
+class CallbackSecret(BaseModel):
+    """A secret just made, shown this once; the one before signs beside it for a while."""
+
+    secret: Annotated[str, Field(pattern="^whsec_")]
+    created_at: datetime
+    previous_valid_until: datetime | None
+
+
+class CallbackAttempt(BaseModel):
+    """One try at a delivery; `error` says why it does not count as delivered."""
+
+    started_at: datetime
+    duration_seconds: float
+    status_code: int | None
+    error: str | None
+
+
+class CallbackDelivery(BaseModel):
+    """A message about one task's end; its id is the `webhook-id` of every attempt."""
+
+    delivery_id: UUID
+    task_id: UUID
+    user_id: str
+    url: str
+    status: DeliveryStatus
+    created_at: datetime
+    next_attempt_at: datetime | None
+    ended_at: datetime | None
+    attempts: list[CallbackAttempt]
+
+
+class CallbackDeliveryList(BaseModel):
+    """A page of deliveries."""
+
+    deliveries: list[CallbackDelivery]
+    limit: int
+    next_cursor: UUID | None
+
+
+class TaskCallback(BaseModel):
+    """What a callback says; under 20 kB, with `result_url` instead of a larger result."""
+
+    task_id: UUID
+    status: Literal[TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED]
+    result: Any
+    error: TaskFailure | None = None
+    result_url: str | None = None
 
 
 class PartsHealth(BaseModel):

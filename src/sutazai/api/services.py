@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sutazai.agents.service import AgentRegistry
+from sutazai.callbacks.service import Callbacks
 from sutazai.events.feed import EventFeed
 from sutazai.events.streams import EventStreams
 from sutazai.identity.service import Identity
@@ -20,6 +21,7 @@ class Services:
     identity: Identity
     idempotency: Idempotency
     tasks: Tasks
+    callbacks: Callbacks
     registry: AgentRegistry
     events: EventFeed
     streams: EventStreams

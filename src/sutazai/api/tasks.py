@@ -28,6 +28,8 @@ from sutazai.api.requests import (
     replayable,
 )
 from sutazai.api.schemas import CancelledTask, Task, TaskDetails, TaskList, TaskOutcome, errors
+from sutazai.callbacks.guard import LONGEST_URL
+from sutazai.errors import invalid
 from sutazai.identity.model import Principal
 from sutazai.tasks import model
 
@@ -38,6 +40,15 @@ _MOST_WAIT = 25.0
 
 
 Name = Annotated[str, Field(min_length=1, max_length=64), Clean]
+CallbackUrl = Annotated[
+    str,
+    Field(
+        max_length=LONGEST_URL,
+        description="where to POST the end of the task: on the public internet, http or https",
+        json_schema_extra={"format": "uri"},
+    ),
+    Clean,
+]
 
 
 class TaskRequest(Input):
@@ -55,9 +66,12 @@ class TaskRequest(Input):
     depends_on: Annotated[list[UUID], Field(max_length=100)] = Field(default_factory=list)
     agent: Name | None = None
     tags: Annotated[list[Name], Field(max_length=20)] = Field(default_factory=list)
+    callback_url: CallbackUrl | None = None
 
-    def draft(self) -> model.TaskDraft:
-        """What the service takes."""
+    def draft(self, callback_url: str | None = None) -> model.TaskDraft:
+        """What the service takes; VALIDATION_ERROR where the URL given here is another."""
+        if None not in (callback_url, self.callback_url) and callback_url != self.callback_url:
+            raise invalid("callback_url", "The query and the body name different URLs; send one.")
         return model.TaskDraft(
             type=self.type,
             description=self.description,
@@ -69,6 +83,7 @@ class TaskRequest(Input):
             depends_on=tuple(dict.fromkeys(map(str, self.depends_on))),
             agent=self.agent,
             tags=tuple(dict.fromkeys(self.tags)),
+            callback_url=callback_url or self.callback_url,
         )
 
 
@@ -87,13 +102,14 @@ async def create_task(
     principal: Annotated[Principal, needs("execute", "tasks")],
     body: TaskRequest,
     key: IdempotencyKey = None,
+    callback_url: Annotated[CallbackUrl | None, Query(description="as in the body")] = None,
 ) -> Response:
     """Accept a task. Once this has answered, the task survives any crash of the server."""
     replay = None
     if key is not None:
         replay = await replayable(request, key, principal=principal.actor)
     task = await services.tasks.submit(
-        body.draft(),
+        body.draft(callback_url),
         submitted_by=principal.user_id,
         origin=origin_of(request, principal),
         replay=replay,

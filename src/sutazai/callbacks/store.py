@@ -106,11 +106,12 @@ def sealed(connection: Connection, user_id: str) -> Sealed | None:
     return None if row is None else Sealed(*row)
 
 
-def add_secret(connection: Connection, user_id: str, secret: str, *, now: int) -> None:
-    """Give a user its first secret, unless somebody was quicker."""
+def add_secret(connection: Connection, user_id: str, secret: str, *, now: int) -> bool:
+    """Give a user its first secret; False where it has one already."""
     module = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = module.insert(SECRETS).on_conflict_do_nothing(index_elements=["user_id"])
-    connection.execute(statement, {"user_id": user_id, "secret": secret, "created_at": now})
+    row = {"user_id": user_id, "secret": secret, "created_at": now}
+    return connection.execute(statement, row).rowcount == 1
 
 
 def rotate_secret(
@@ -195,6 +196,15 @@ def lock(connection: Connection, delivery_id: str) -> Delivery | None:
     query = select(DELIVERIES).where(DELIVERIES.c.delivery_id == delivery_id).with_for_update()
     row = connection.execute(query).one_or_none()
     return None if row is None else _delivery(row, ())
+
+
+def get(connection: Connection, delivery_id: str) -> Delivery | None:
+    """A delivery with its attempts."""
+    query = select(DELIVERIES).where(DELIVERIES.c.delivery_id == delivery_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    return _delivery(row, _attempts(connection, [delivery_id]).get(delivery_id, ()))
 
 
 def set_status(

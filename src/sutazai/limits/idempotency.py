@@ -75,7 +75,12 @@ class Idempotency:
     def __init__(self, *, secret: bytes, now: Callable[[], int] = clock.now) -> None:
         self._now = now
         self._mac_key = hmac.digest(secret, b"sutazai idempotency body", "sha256")
-        self._sealer = Sealer(secret)
+        self._sealer = Sealer(
+            secret,
+            purpose=b"sutazai idempotency answer",
+            lost="The first answer under this Idempotency-Key can no longer be read, because the "
+            "server's secret was changed. Use a new key.",
+        )
 
     def claim(
         self, header: str | None, *, principal: str, method: str, path: str, body: bytes

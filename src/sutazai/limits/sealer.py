@@ -1,4 +1,4 @@
-"""Encryption of stored answers that hold a secret."""
+"""Encryption of what is stored and holds a secret."""
 
 import base64
 from functools import cached_property
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 class Sealer:
     """Fernet (AES-128-CBC with HMAC-SHA256) under a key derived from the server's secret."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, *, purpose: bytes, lost: str) -> None:
+        """`purpose` parts this key from others; `lost` is told when the secret was changed."""
         self._secret = secret
+        self._purpose = purpose
+        self._lost = lost
 
     def seal(self, value: bytes) -> str:
         """Text that only `open` of the same secret can read."""
@@ -27,11 +30,7 @@ class Sealer:
         try:
             return self._fernet.decrypt(sealed)
         except InvalidToken as error:
-            raise SutazaiError(
-                ErrorCode.CONFLICT,
-                "The first answer under this Idempotency-Key can no longer be read, because the "
-                "server's secret was changed. Use a new key.",
-            ) from error
+            raise SutazaiError(ErrorCode.CONFLICT, self._lost) from error
 
     @cached_property
     def _fernet(self) -> "Fernet":
@@ -39,5 +38,5 @@ class Sealer:
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-        derived = HKDF(SHA256(), 32, salt=None, info=b"sutazai idempotency answer")
+        derived = HKDF(SHA256(), 32, salt=None, info=self._purpose)
         return Fernet(base64.urlsafe_b64encode(derived.derive(self._secret)))

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -39,6 +39,7 @@ _logger = structlog.get_logger(__name__)
 _FINAL_EVENTS = frozenset({"task.completed", "task.failed", "task.cancelled"})
 
 TellEnded = Callable[[Connection, Sequence[TaskEnded], int], None]
+CheckUrl = Callable[[str], Awaitable[None]]
 
 
 class Tasks:
@@ -51,11 +52,16 @@ class Tasks:
         hub: EventHub,
         directory: AgentDirectory,
         tell_ended: TellEnded,
+        check_callback_url: CheckUrl,
     ) -> None:
-        """`tell_ended` runs the hooks of a task's end, for the ends this service brings about."""
+        """`tell_ended` runs the hooks of a task's end, for the ends this service brings about.
+
+        `check_callback_url` raises VALIDATION_ERROR for a URL that may not be called.
+        """
         self._database = database
         self._directory = directory
         self._tell_ended = tell_ended
+        self._check_callback_url = check_callback_url
         self._estimator = Estimator(database=database, directory=directory)
         self._waiters = _Waiters(hub)
         self._watching: asyncio.Task[None] | None = None
@@ -82,9 +88,12 @@ class Tasks:
     ) -> Submitted:
         """Accept a task; when this returns it is durable. A `replay` answers a repeated request.
 
-        VALIDATION_ERROR for an unknown type, agent or dependency, with a detail a field.
+        VALIDATION_ERROR for an unknown type, agent or dependency, with a detail a field, and for a
+        callback URL that may not be called.
         """
         self._check(draft)
+        if draft.callback_url is not None:
+            await self._check_callback_url(draft.callback_url)
         self._estimator.keep_fresh(draft.type)
 
         def unit(connection: Connection) -> Submitted:

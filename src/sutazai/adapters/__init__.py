@@ -1,0 +1,1 @@
+"""What the server reaches outside of itself; only the composition root picks from here."""
