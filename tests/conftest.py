@@ -11,6 +11,7 @@ import pytest
 from sutazai.database import Database, open_database
 from sutazai.database.schema import migrate_postgresql, migrate_sqlite
 from tests.postgres import PostgresServer
+from tests.valkey import ValkeyServer
 
 _SQLITE_FILE = "sutazai.db"
 
@@ -80,3 +81,19 @@ async def database(database_url: str | None, data_dir: Path) -> AsyncIterator[Da
     opened = await open_database(url=database_url, data_dir=data_dir)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    """This process's Valkey server."""
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(valkey_server: ValkeyServer) -> ValkeyServer:
+    """The same, running and empty; the test may kill it and start it again."""
+    valkey_server.start()
+    with valkey_server.client() as client:
+        client.flushall()
+    return valkey_server

@@ -28,6 +28,7 @@ def started(data_dir: Path, workspace: Path, **environment: str) -> Iterator[str
                 **inherited,
                 "SUTAZAI_ADMIN_PASSWORD": ADMIN_PASSWORD,
                 "SUTAZAI_ANALYSIS_PROCESSES": "1",
+                "SUTAZAI_RATE_LIMITS": "off",
                 **environment,
             },
         )

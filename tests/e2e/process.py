@@ -32,6 +32,7 @@ class ServerProcess:
             **os.environ,
             "SUTAZAI_ADMIN_PASSWORD": PASSWORD,
             "SUTAZAI_JWT_SECRET": "a secret that is long enough for tests",
+            "SUTAZAI_RATE_LIMITS": "off",
         }
         if database_url is not None:
             self._environment["SUTAZAI_DATABASE_URL"] = database_url

@@ -1,7 +1,7 @@
 """What the endpoints share: strict JSON, who asks, and answers that repeat."""
 
 import re
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -154,18 +154,34 @@ def request_id_of(request: Request) -> str:
     return found
 
 
+def credential_in(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The access token or API key among the headers; empty without."""
+    authorization = b""
+    for name, value in headers:
+        if name == b"x-api-key":
+            return value.decode("latin-1").strip()
+        if name == b"authorization" and not authorization:
+            authorization = value
+    scheme, _, credential = authorization.decode("latin-1").partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else ""
+
+
 def credential_of(request: Request) -> str:
     """The access token or API key that was sent; UNAUTHORIZED without."""
-    credential = request.headers.get("x-api-key")
-    if credential is None:
-        scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not credential:
-            raise SutazaiError(ErrorCode.UNAUTHORIZED, _MISSING)
-    return credential.strip()
+    credential = credential_in(request.scope["headers"])
+    if not credential:
+        raise SutazaiError(ErrorCode.UNAUTHORIZED, _MISSING)
+    return credential
 
 
 async def principal_of(request: Request) -> Principal:
     """Who asks; UNAUTHORIZED without a valid credential."""
+    # Found out on the way in, where requests are counted by who sends them.
+    found: Principal | SutazaiError | None = request.scope["state"].get("principal")
+    if isinstance(found, SutazaiError):
+        raise found
+    if found is not None:
+        return found
     return await (await services_of(request)).identity.authenticate(credential_of(request))
 
 

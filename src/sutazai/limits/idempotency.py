@@ -161,11 +161,22 @@ class Replayable:
         self._idempotency = idempotency
         self._claim = claim
         self._seal = seal
+        self._refusal: SutazaiError | None = None
         self.replayed = False
+
+    def refuse(self, error: SutazaiError) -> None:
+        """From now on hand out what is kept, and raise this instead of making anything new."""
+        self._refusal = error
 
     def __call__(self, connection: Connection, type_: type[T], make: Callable[[], T], /) -> T:
         """The value, made now or kept from the first time."""
+
+        def unless_refused() -> T:
+            if self._refusal is not None:
+                raise self._refusal
+            return make()
+
         value, self.replayed = self._idempotency.once(
-            connection, self._claim, type_, make, seal=self._seal
+            connection, self._claim, type_, unless_refused, seal=self._seal
         )
         return value

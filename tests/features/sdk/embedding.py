@@ -39,6 +39,7 @@ def served(folder: Path) -> Iterator[Served]:
         "jwt_secret": None,
         "admin_password": SecretStr(PASSWORD),
         "analysis_processes": 1,
+        "rate_limits": False,
     }
     with embedded_server(Settings(**values)) as url:
         yield Served(url, folder / "data", workspace)
