@@ -5,7 +5,7 @@ which is taken away, ends the stream or narrows it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from sutazai.errors import ErrorCode, SutazaiError
@@ -29,10 +29,12 @@ class Listener:
         """What this listener may see."""
         return Sight(readable_resources(self.principal), self.principal.user_id)
 
-    async def until_ended(self, subscription: Callable[[], Subscription | None]) -> SutazaiError:
+    async def until_ended(
+        self, subscriptions: Callable[[], Iterable[Subscription]]
+    ) -> SutazaiError:
         """Wait until the credential is no longer good: why.
 
-        Meanwhile changed roles take effect on the subscription, which may itself be replaced.
+        Meanwhile changed roles take effect on the subscriptions, which may come and go.
         """
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
@@ -42,8 +44,8 @@ class Listener:
                 if error.code is ErrorCode.UNAUTHORIZED:
                     return error
                 continue  # the database is out of reach: nobody is thrown out for that
-            if (current := subscription()) is not None:
-                current.sight = self.sight
+            for one in subscriptions():
+                one.sight = self.sight
 
 
 def readable_resources(principal: Principal) -> frozenset[str] | None:

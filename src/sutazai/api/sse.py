@@ -87,7 +87,7 @@ class EventStreamResponse(Response):
             await send({"type": "http.response.body", "body": b""})
 
     async def _guard(self, subscription: Subscription, writer: "_Writer") -> None:
-        error: SutazaiError = await self._listener.until_ended(lambda: subscription)
+        error: SutazaiError = await self._listener.until_ended(lambda: [subscription])
         data = {"code": error.code, "message": error.message}
         await writer.write(_told("closed", subscription.position, data))
 

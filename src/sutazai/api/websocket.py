@@ -245,7 +245,9 @@ class LiveSocket:
         except TimeoutError:
             return _Ending(_POLICY, f"No auth within {AUTH_SECONDS:g} s.")
         assert self._listener is not None
-        error = await self._listener.until_ended(lambda: self._subscription)
+        error = await self._listener.until_ended(
+            lambda: [] if self._subscription is None else [self._subscription]
+        )
         return _Ending(_POLICY, error.message)
 
     async def _forward(self, subscription: Subscription) -> _Ending:
