@@ -11,15 +11,17 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sutazai.api import agents, auth, callbacks, docs, events, health, tasks, users
+from sutazai.api import agents, auth, callbacks, docs, events, health, metrics, tasks, users
 from sutazai.api.edge import Edge, Limits
 from sutazai.api.envelope import error_response, handle_errors
 from sutazai.api.lean import LeanRoute
 from sutazai.api.openapi import describe
+from sutazai.api.rates import RateLimited
 from sutazai.api.services import Services
 from sutazai.api.versions import BARE, PREFIX, Deprecation, Versions
 from sutazai.api.websocket import LiveSocket
 from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.telemetry.tracing import Tracing
 
 __all__ = ["ASGIApp", "create_app", "create_v1"]
 
@@ -29,6 +31,7 @@ def create_app(
     *,
     cors_origins: tuple[str, ...] = (),
     deprecated: Mapping[str, Deprecation] | None = None,
+    tracing: Tracing | None = None,
 ) -> ASGIApp:
     """The ASGI application over these services; it starts and stops nothing itself.
 
@@ -39,8 +42,10 @@ def create_app(
         routes=[
             *docs.ROUTES,
             Route("/", lambda _: RedirectResponse("/docs")),
+            Route("/metrics", metrics.scrape),
         ],
     )
+    rest.state.services = services
     handle_errors(rest)
 
     submit = next(route for route in tasks.submissions.routes if isinstance(route, LeanRoute))
@@ -48,6 +53,7 @@ def create_app(
     async def serve_v1(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "POST" and scope["path"] == scope["root_path"] + submit.path:
             scope["app"] = v1
+            scope["route"] = submit
             await submit.serve(scope, receive, send)
         else:
             await v1(scope, receive, send)
@@ -63,9 +69,12 @@ def create_app(
         else:
             await rest(scope, receive, send)
 
-    limited = Limits(dispatch)
+    limited: ASGIApp = Limits(dispatch)
+    if services.rates is not None:
+        limited = RateLimited(limited, services, services.rates)
     # Around the limits: a page must be able to read that it sent too much.
-    return Edge(_with_cors(limited, cors_origins) if cors_origins else limited)
+    within = _with_cors(limited, cors_origins) if cors_origins else limited
+    return Edge(within, instruments=services.instruments, tracing=tracing)
 
 
 def create_v1(services: Services) -> FastAPI:
@@ -85,8 +94,9 @@ def create_v1(services: Services) -> FastAPI:
     app.state.services = services
     app.include_router(tasks.submissions)
     # Routes are tried in this order: the busiest first.
-    for noun in (tasks, health, auth, agents, events, users, callbacks):
+    for noun in (tasks, health, auth, agents, events, users, callbacks, metrics):
         app.include_router(noun.router)
+    app.include_router(events.documents)
     handle_errors(app)
     describe(app)
     return app
@@ -133,6 +143,8 @@ def _with_cors(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
             "Idempotency-Replayed",
             "Link",
             "Location",
+            "RateLimit",
+            "RateLimit-Policy",
             "Retry-After",
             "Sunset",
             "WWW-Authenticate",

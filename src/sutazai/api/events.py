@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from sutazai import clock
+from sutazai.api.asyncapi import document
 from sutazai.api.live import Listener, readable_resources
 from sutazai.api.requests import (
     CurrentPrincipal,
@@ -25,6 +26,7 @@ from sutazai.identity.service import TICKET_SECONDS
 from sutazai.identity.tokens import digest, unauthorized
 
 router = APIRouter(prefix="/events", tags=["events"])
+documents = APIRouter()
 
 
 @router.get(
@@ -59,6 +61,12 @@ async def list_events(
             "next_after": page.next_after,
         }
     )
+
+
+@documents.get("/asyncapi.json", include_in_schema=False)
+async def get_asyncapi(request: Request) -> Response:
+    """The AsyncAPI document of everything that streams."""
+    return answer(document(request.app.version))
 
 
 @router.post(

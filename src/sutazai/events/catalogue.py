@@ -1,0 +1,57 @@
+"""Every type of event there is, and what its data holds; a test sees that none is missing."""
+
+from typing import NamedTuple
+
+_TASK = ("task_id", "type", "status", "attempt")
+
+
+class EventType(NamedTuple):
+    """One type: `always` and `sometimes` are the fields of its data."""
+
+    name: str
+    summary: str
+    resource: str
+    always: tuple[str, ...]
+    sometimes: tuple[str, ...] = ()
+
+
+def _task(name: str, summary: str, *more: str) -> EventType:
+    return EventType(f"task.{name}", summary, "tasks", _TASK, ("assigned_agent", *more))
+
+
+def _agent(name: str, summary: str, *more: str) -> EventType:
+    return EventType(f"agent.{name}", summary, "agents", ("agent_id", *more))
+
+
+def _session(name: str, summary: str, *more: str) -> EventType:
+    return EventType(f"session.{name}", summary, "users", ("user_id", "session_id"), more)
+
+
+_USER = ("user_id", "username", "roles", "tier", "enabled")
+_KEY = ("user_id", "key_id", "name")
+
+EVENT_TYPES = (
+    _task("created", "A task was accepted."),
+    _task("queued", "A task that was pending can run now."),
+    _task("assigned", "An agent has taken a task."),
+    _task("started", "An attempt at a task has begun."),
+    _task("progress", "An agent reports how far it is.", "progress"),
+    _task("retrying", "An attempt failed; another follows.", "reason", "run_at"),
+    _task("completed", "A task completed; its result is there."),
+    _task("failed", "A task failed; no attempt follows.", "error"),
+    _task("cancelled", "A task was cancelled."),
+    _agent("online", "An agent came online.", "status"),
+    _agent("offline", "An agent went offline.", "status"),
+    _agent("overloaded", "An agent is at capacity.", "status"),
+    _agent("status", "An agent's status changed.", "status"),
+    _agent("configured", "An agent's configuration was changed.", "updated_fields"),
+    EventType("user.created", "A user was created.", "users", _USER),
+    EventType("user.updated", "A user was changed.", "users", (*_USER, "changed")),
+    EventType("user.deleted", "A user was deleted.", "users", _USER),
+    _session("created", "Somebody logged in.", "address"),
+    _session("refreshed", "A session got a new pair of tokens."),
+    _session("revoked", "A session was ended."),
+    _session("reused", "A spent refresh token came again; its session was ended."),
+    EventType("api_key.created", "An API key was made.", "users", _KEY),
+    EventType("api_key.deleted", "An API key was deleted.", "users", _KEY),
+)
