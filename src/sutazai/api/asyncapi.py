@@ -24,7 +24,7 @@ _ERROR = {
     "required": ["code", "message"],
     "properties": {"code": _STRING, "message": _STRING},
 }
-_FROM_CLIENT = {
+_FROM_CLIENT: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "auth": (
         "Who listens; required within 10 s.",
         {"token": {"type": "string", "description": "an access token or an API key"}},
