@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from sutazai import clock, ids
 from sutazai.adapters.outbound import CallbackSender, SystemResolver
@@ -46,20 +47,32 @@ from sutazai.events.hub import EventHub
 from sutazai.events.model import NewEvent, Origin
 from sutazai.events.streams import EventStreams
 from sutazai.identity.hooks import Change
+from sutazai.identity.model import Tier
 from sutazai.identity.passwords import Passwords
 from sutazai.identity.service import Identity
 from sutazai.identity.tokens import Tokens
 from sutazai.identity.users import Users
 from sutazai.limits.idempotency import Idempotency
+from sutazai.limits.rates import Allowance, RateLimits
+from sutazai.limits.windows import SharedWindows
+from sutazai.metrics import Metrics
 from sutazai.settings import Settings
 from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
 from sutazai.tasks.cache import DatabaseResultCache
 from sutazai.tasks.runner import TaskRunner
 from sutazai.tasks.service import Tasks
+from sutazai.tasks.statistics import Statistics
+from sutazai.telemetry.host import Host
+from sutazai.telemetry.instruments import Instruments
+from sutazai.telemetry.tracing import Tracing
+
+if TYPE_CHECKING:
+    from sutazai.adapters.redis_parts import RedisParts
 
 _DAY = 24 * 3600 * clock.SECOND
 _HOUR = 3600.0
+_OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _SECRET_FILE = "jwt_secret"  # noqa: S105  # a file's name
 
 
@@ -75,11 +88,12 @@ class Application:
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, *, extra_agents: Sequence[Agent] = ()
+    settings: Settings, *, extra_agents: Sequence[Agent] = (), tracing: Tracing | None = None
 ) -> AsyncIterator[Application]:
     """Start everything the settings ask for; stop it in the reverse order, draining first.
 
-    `extra_agents` are hosted beside the built-in ones, on the same contract.
+    `extra_agents` are hosted beside the built-in ones, on the same contract. `tracing` goes before
+    what the settings say of it.
     """
     async with contextlib.AsyncExitStack() as stack:
         data_dir = _prepared(settings.data_dir)
@@ -88,7 +102,9 @@ async def running(
         if alone:
             stack.callback(DirectoryLock(data_dir).release)
         secret = _jwt_secret(settings, data_dir)
-        database = await open_database(url=url, data_dir=data_dir)
+        instruments = Instruments(version=version("sutazai"))
+        tracing = tracing or await _tracing(stack, settings)
+        database = await open_database(url=url, data_dir=data_dir, meter=instruments)
         stack.push_async_callback(database.close)
         identity = Identity(database=database, tokens=Tokens(secret=secret), on_change=_audit)
         stack.callback(identity.close)
@@ -100,10 +116,13 @@ async def running(
         except SutazaiError as error:
             raise _named(error, "SUTAZAI_ADMIN_PASSWORD") from error
         services, worker = await _start_work(
-            stack, settings, database, identity, secret, alone, extra_agents
+            stack, settings, database, identity, secret, extra_agents, instruments, tracing
         )
         app = create_app(
-            services, cors_origins=settings.cors_origins, deprecated=_deprecated(settings)
+            services,
+            cors_origins=settings.cors_origins,
+            deprecated=_deprecated(settings),
+            tracing=tracing,
         )
         yield Application(app=app, services=services, admin_password=generated)
         await worker.stop(drain_seconds=settings.drain_seconds)
@@ -128,23 +147,39 @@ async def has_current_schema(settings: Settings) -> bool:
     return await schema.is_current(url=url, path=settings.data_dir / SQLITE_FILE)
 
 
+async def check_redis(settings: Settings) -> None:
+    """SutazaiError with the reason if the Redis that the settings name cannot be used."""
+    if settings.redis_url is not None:
+        from sutazai.adapters.redis_server import RedisServer
+
+        server = RedisServer(settings.redis_url.get_secret_value(), installation="doctor")
+        try:
+            await server.check()
+        finally:
+            await server.close()
+
+
 async def _start_work(
     stack: contextlib.AsyncExitStack,
     settings: Settings,
     database: Database,
     identity: Identity,
     secret: bytes,
-    alone: bool,
     extra_agents: Sequence[Agent],
+    instruments: Instruments,
+    tracing: Tracing | None,
 ) -> tuple[Services, Worker]:
     """Agents, engine, events and tasks, each started once what it needs is up."""
-    pool = AnalysisPool(processes=settings.analysis_processes)
+    pool = AnalysisPool(processes=settings.analysis_processes, tracing=tracing)
     builtin = built_in_agents(pool, settings)
-    descriptions = [agent.description for agent in builtin]
     agents = [*builtin, *extra_agents] if settings.agents else []
     hub = EventHub(database)
+    feed = EventFeed(database=database, hub=hub)
+    redis = _redis(settings, secret, feed, hub)
     registry = AgentRegistry(database=database)
-    directory = AgentDirectory(database=database, always_known=descriptions)
+    directory = AgentDirectory(
+        database=database, always_known=[agent.description for agent in builtin]
+    )
     idempotency = Idempotency(secret=secret)
     guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
     callbacks, courier = _callbacks(stack, settings, database, secret, guard)
@@ -155,31 +190,15 @@ async def _start_work(
         agents=agents,
         cache=DatabaseResultCache.factory(database=database, registry=registry),
         on_task_ended=[callbacks.on_task_ended],
+        instruments=instruments,
+        tracing=tracing,
     )
-    chores = Recurring(
-        database=database,
-        chores=_chores(settings, database, identity, idempotency, callbacks),
-    )
-    handlers: dict[str, Handler] = {
-        task_jobs.KIND: runner,
-        recurring.KIND: chores,
-        callback_jobs.KIND: courier,
-    }
-    worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
-    worker = Worker(
-        database=database,
-        worker_id=worker_id,
-        handlers=handlers,
-        consumers=[*map(_consumer, agents), recurring.CONSUMER, callback_jobs.CONSUMER],
-        lease_seconds=settings.lease_seconds,
-    )
-    host = AgentHost(
-        database=database,
-        worker_id=worker_id,
-        agents=[agent.description for agent in agents],
-        load=lambda: worker.load,
-        alone=alone,
-    )
+    statistics = Statistics(database=database)
+    purges = _chores(settings, database, callbacks, idempotency, identity, statistics)
+    chores = Recurring(database=database, chores=purges)
+    handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
+    handlers[callback_jobs.KIND] = courier
+    worker, host = _worker_and_host(settings, database, handlers, agents, instruments, tracing)
     scheduler = Scheduler(database=database, handlers=handlers)
     rescuer = Rescuer(database=database, handlers=handlers)
     tasks = Tasks(
@@ -188,20 +207,20 @@ async def _start_work(
         directory=directory,
         tell_ended=runner.task_ended,
         check_callback_url=guard.check,
+        tracing=tracing,
     )
-    if alone:
+    if settings.database_url is None:
         # The lock says that no other server lives, so what it was running is free at once.
         await database.run(jobs.void_leases)
         await rescuer.rescue()
     await pool.start()
     stack.push_async_callback(pool.close)
     await directory.start()
-    for part in (hub, host, tasks, scheduler, rescuer):
-        await part.start()
-        stack.push_async_callback(part.stop)
+    # Right above the hub, so that Redis is told of the agents' coming and going, too.
+    await _start(stack, hub, *([redis] if redis else []), host, tasks, scheduler, rescuer)
     await chores.ensure()
     await worker.start()
-    feed = EventFeed(database=database, hub=hub)
+    streams = EventStreams(feed=feed, hub=hub)
     services = Services(
         version=version("sutazai"),
         started_at=clock.now(),
@@ -211,10 +230,127 @@ async def _start_work(
         callbacks=callbacks,
         registry=registry,
         events=feed,
-        streams=EventStreams(feed=feed, hub=hub),
+        streams=streams,
+        rates=_rate_limits(settings, redis.windows if redis else None),
+        redis_is_healthy=redis.is_healthy if redis else None,
+        metrics=_metrics(settings, registry, statistics, instruments, streams, pool),
+        instruments=instruments,
         engine_is_healthy=lambda: worker.is_healthy,
     )
     return services, worker
+
+
+class _Part(Protocol):
+    """What has a loop of its own."""
+
+    async def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def stop(self) -> None:
+        """End."""
+        ...
+
+
+async def _start(stack: contextlib.AsyncExitStack, *parts: _Part) -> None:
+    for part in parts:
+        await part.start()
+        stack.push_async_callback(part.stop)
+
+
+def _worker_and_host(
+    settings: Settings,
+    database: Database,
+    handlers: dict[str, Handler],
+    agents: Sequence[Agent],
+    instruments: Instruments,
+    tracing: Tracing | None,
+) -> tuple[Worker, AgentHost]:
+    worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
+    worker = Worker(
+        database=database,
+        worker_id=worker_id,
+        handlers=handlers,
+        consumers=[*map(_consumer, agents), recurring.CONSUMER, callback_jobs.CONSUMER],
+        lease_seconds=settings.lease_seconds,
+        instruments=instruments,
+        tracing=tracing,
+    )
+    host = AgentHost(
+        database=database,
+        worker_id=worker_id,
+        agents=[agent.description for agent in agents],
+        load=lambda: worker.load,
+        alone=settings.database_url is None,
+    )
+    return worker, host
+
+
+def _metrics(
+    settings: Settings,
+    registry: AgentRegistry,
+    statistics: Statistics,
+    instruments: Instruments,
+    streams: EventStreams,
+    pool: AnalysisPool,
+) -> Metrics:
+    shown: list[tuple[str, str, Callable[[], float]]] = [
+        ("sutazai_subscribers", "Streams of events open here", lambda: streams.subscribers),
+        ("sutazai_analysis_workers", "Processes for analysis", lambda: pool.alive),
+        ("sutazai_analysis_workers_busy", "Those with something to do", lambda: pool.busy),
+    ]
+    for name, description, read in shown:
+        instruments.gauge(name, description, read)
+    return Metrics(
+        registry=registry,
+        statistics=statistics,
+        host=Host(data_dir=settings.data_dir),
+        instruments=instruments,
+    )
+
+
+async def _tracing(stack: contextlib.AsyncExitStack, settings: Settings) -> Tracing | None:
+    """Traces where they are wanted; SutazaiError where they are and cannot be had."""
+    endpoint = None if settings.otlp_endpoint is None else str(settings.otlp_endpoint)
+    if endpoint is None and not os.environ.get(_OTLP_VARIABLE):
+        return None
+    try:
+        tracing = Tracing.to(endpoint, version=version("sutazai"))
+    except ImportError as error:
+        name = _OTLP_VARIABLE if endpoint is None else "SUTAZAI_OTLP_ENDPOINT"
+        message = f"{name} asks for traces, which need more packages: install 'sutazai[otel]'."
+        raise SutazaiError(ErrorCode.VALIDATION_ERROR, message) from error
+    stack.push_async_callback(tracing.close)
+    return tracing
+
+
+def _redis(
+    settings: Settings, secret: bytes, feed: EventFeed, hub: EventHub
+) -> "RedisParts | None":
+    if settings.redis_url is None:
+        return None
+    # Not above: it takes a third of a second that most do without.
+    from sutazai.adapters.redis_parts import RedisParts
+
+    url = settings.redis_url.get_secret_value()
+    try:
+        return RedisParts(url, secret=secret, feed=feed, hub=hub)
+    except SutazaiError as error:
+        raise _named(error, "SUTAZAI_REDIS_URL") from error
+
+
+def _rate_limits(settings: Settings, shared: SharedWindows | None) -> RateLimits | None:
+    if not settings.rate_limits:
+        return None
+    usual = settings.rate_limit_requests
+    tiers: dict[str, Allowance] = {
+        Tier.FREE: Allowance(usual, settings.rate_limit_tasks_free),
+        Tier.STANDARD: Allowance(usual, settings.rate_limit_tasks_standard),
+        Tier.PREMIUM: Allowance(
+            settings.rate_limit_requests_premium, settings.rate_limit_tasks_premium
+        ),
+    }
+    return RateLimits(tiers=tiers, without_tier=tiers[Tier.FREE], shared=shared)
 
 
 def _callbacks(
@@ -256,9 +392,10 @@ def _consumer(agent: Agent) -> Consumer:
 def _chores(
     settings: Settings,
     database: Database,
-    identity: Identity,
-    idempotency: Idempotency,
     callbacks: Callbacks,
+    idempotency: Idempotency,
+    identity: Identity,
+    statistics: Statistics,
 ) -> list[Chore]:
     def every_hour(name: str, purge: Callable[[Connection], int]) -> Chore:
         return Chore(name, _HOUR, partial(recurring.in_batches, database, purge))
@@ -273,6 +410,7 @@ def _chores(
         every_hour("idempotency", idempotency.purge),
         every_hour("result_cache", retention.purge_cache),
         every_hour("sessions", identity.purge),
+        every_hour("task_ends", statistics.purge),
     ]
     if settings.tasks_keep_days is not None:
         keep = int(settings.tasks_keep_days * _DAY)

@@ -137,9 +137,11 @@ def _of_tasks(tasks: TaskStatistics) -> list[Metric]:
 
 def _of_agents(agents: Sequence[Agent]) -> list[Metric]:
     load = _bounded({(agent.agent_id,): agent.current_load for agent in agents})
-    online = {agent for agent in agents if agent.status is not AgentStatus.OFFLINE}
     capacity = _bounded(
-        {(agent.agent_id,): agent.max_capacity if agent in online else 0 for agent in agents}
+        {
+            (agent.agent_id,): 0 if agent.status is AgentStatus.OFFLINE else agent.max_capacity
+            for agent in agents
+        }
     )
     return [
         gauges("sutazai_agent_load", "Tasks an agent is running", ("agent",), load),

@@ -12,6 +12,7 @@ from sutazai.agents.contract import Agent
 from sutazai.bootstrap import Application, running
 from sutazai.cli.listener import Listener, open_socket
 from sutazai.settings import Settings
+from sutazai.telemetry.tracing import Tracing
 
 ADMIN_PASSWORD = "the admin's password"
 PASSWORD = "correct horse battery"
@@ -90,10 +91,14 @@ def settings_for(
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: Settings, *, extra_agents: Sequence[Agent] = (), roles: Sequence[str] = ROLES
+    settings: Settings,
+    *,
+    extra_agents: Sequence[Agent] = (),
+    roles: Sequence[str] = ROLES,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[Server]:
     """Start the application, make one user of each role, and log them in: which takes a while."""
-    async with running(settings, extra_agents=extra_agents) as application:
+    async with running(settings, extra_agents=extra_agents, tracing=tracing) as application:
         anonymous = client_of(application)
         clients = {
             "admin": client_of(application, await log_in(anonymous, "admin", ADMIN_PASSWORD))

@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sutazai.api.app import create_app
 from sutazai.api.edge import Edge, Limits
+from sutazai.telemetry.instruments import Instruments
 from tests.api.server import ADMIN_PASSWORD, PATIENCE, Server, ended, error_of, submit
 from tests.api.test_openapi import document
 
@@ -244,7 +245,7 @@ async def test_a_request_that_takes_too_long_is_given_up() -> None:
     async def never(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.Event().wait()
 
-    app = Edge(Limits(never, seconds=0.01))
+    app = Edge(Limits(never, seconds=0.01), instruments=Instruments(version="0"))
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=ROOT) as client:
         answer = await client.get("/")
     error_of(answer, 503, "SERVICE_UNAVAILABLE")
@@ -267,7 +268,7 @@ async def test_an_answer_under_way_is_not_given_a_second_beginning() -> None:
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     with pytest.raises(TimeoutError):
-        await Edge(Limits(half))(scope, silent, keep)
+        await Edge(Limits(half), instruments=Instruments(version="0"))(scope, silent, keep)
     assert [message["type"] for message in sent] == ["http.response.start"]
 
 

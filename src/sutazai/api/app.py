@@ -60,6 +60,7 @@ def create_app(
 
     versions = Versions(serve_v1, describe=v1.openapi, deprecated=deprecated or {})
 
+
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         # By hand, because a mount below another application costs a tenth of a request's time.
         if scope["type"] == "http" and scope["path"].startswith(PREFIX + "/"):

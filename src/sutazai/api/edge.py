@@ -1,22 +1,29 @@
-"""Around every request: its id, the headers every answer has, and its limits of size and time.
+"""Around every request: its id, its headers, its limits of size and time, and what is told of it.
 
 Plain ASGI, because every request passes through here.
 """
 
 import asyncio
 import re
+import time
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sutazai import ids
-from sutazai.api.envelope import error_response, too_large
+from sutazai.api.envelope import error_response, printable, too_large
 from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.telemetry.instruments import Instruments
+from sutazai.telemetry.tracing import Kind, Tracing, fail
 
 MOST_BODY_BYTES = 10 * 1024 * 1024
 REQUEST_SECONDS = 30.0
 
+_logger = structlog.get_logger(__name__)
+
+_UNMATCHED = "unmatched"
+"""The route of what no route serves, for else every wrong path would count by itself."""
 _VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -28,13 +35,17 @@ _HEADERS = {
 
 
 class Edge:
-    """The outermost layer: gives each request an id, and each answer its headers.
+    """The outermost layer: gives each request an id, each answer its headers, and tells of both.
 
     HEAD is served as GET without the body, which for a stream would have no end.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(
+        self, app: ASGIApp, *, instruments: Instruments, tracing: Tracing | None = None
+    ) -> None:
         self._app = app
+        self._instruments = instruments
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -45,7 +56,10 @@ class Edge:
             structlog.contextvars.bind_contextvars(request_id=request_id)
             await self._app(scope, receive, send)
             return
-        headers_only = scope["method"] == "HEAD"
+        method = scope["method"]
+        headers_only = method == "HEAD"
+        begun = time.perf_counter()
+        status = 500
         if headers_only:
             scope = {**scope, "method": "GET"}
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
@@ -54,7 +68,9 @@ class Edge:
         shown = (b"x-request-id", request_id.encode())
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = [*message.get("headers", ()), shown]
                 there = {name for name, _ in headers}
                 headers += [header for header in _HEADERS.items() if header[0] not in there]
@@ -65,7 +81,66 @@ class Edge:
             elif not headers_only:
                 await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        try:
+            if self._tracing is None:
+                await self._app(scope, receive, send_with_headers)
+            else:
+                await self._traced(self._tracing, scope, receive, send_with_headers)
+        finally:
+            seconds = time.perf_counter() - begun
+            route = _route(scope)
+            self._instruments.http_request(method, route, status, seconds)
+            _logger.info(
+                "http.request",
+                method=printable(method),
+                path=printable(scope["path"]),
+                route=route,
+                status=status,
+                seconds=round(seconds, 6),
+                address=(scope.get("client") or (None,))[0],
+            )
+
+    async def _traced(self, tracing: Tracing, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        with tracing.span(
+            method,
+            kind=Kind.SERVER,
+            parent=_header(scope, b"traceparent"),
+            attributes={
+                "http.request.method": method,
+                "url.scheme": scope.get("scheme", "http"),
+                "url.path": printable(scope["path"]),
+                "sutazai.request.id": scope["state"]["request_id"],
+            },
+        ) as span:
+
+            async def noting(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                    span.set_attribute("http.response.status_code", status)
+                    if status >= 500:
+                        fail(span, str(status))
+                await send(message)
+
+            try:
+                await self._app(scope, receive, noting)
+            finally:
+                route = _route(scope)
+                span.update_name(f"{method} {route}")
+                span.set_attribute("http.route", route)
+
+
+def _route(scope: Scope) -> str:
+    """The template of the path, below the version that was asked for."""
+    template = getattr(scope.get("route"), "path", None)
+    return _UNMATCHED if template is None else scope.get("root_path", "") + template
+
+
+def _header(scope: Scope, wanted: bytes) -> str | None:
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return str(value.decode("latin-1"))
+    return None
 
 
 def _request_id(scope: Scope) -> str:

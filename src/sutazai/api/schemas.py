@@ -352,3 +352,39 @@ class Health(BaseModel):
     uptime: int
     services: PartsHealth
     timestamp: datetime
+
+
+class SystemMetrics(BaseModel):
+    """The machine, or the container where that is limited: per cent, and memory in MiB."""
+
+    cpu_usage: float
+    memory_usage: int
+    memory_total: int
+    disk_usage: float
+
+
+class AgentFigures(BaseModel):
+    """The agents, and their tasks; today began at midnight UTC."""
+
+    total: int
+    active: int
+    tasks_queued: int
+    tasks_processing: int
+    tasks_completed_today: int
+
+
+class PerformanceMetrics(BaseModel):
+    """Seconds, and rates from 0 to 1, of the last hour; null where nothing was measured."""
+
+    average_task_duration: float | None
+    p95_task_duration: float | None
+    cache_hit_rate: float | None = Field(description="of all look-ups so far")
+    error_rate: float | None = Field(description="of the tasks that ran")
+
+
+class MetricsReport(BaseModel):
+    """How everything is doing."""
+
+    system: SystemMetrics
+    agents: AgentFigures
+    performance: PerformanceMetrics

@@ -1,6 +1,6 @@
 """What the HTTP edge calls; bootstrap fills it in."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from sutazai.agents.service import AgentRegistry
@@ -9,12 +9,18 @@ from sutazai.events.feed import EventFeed
 from sutazai.events.streams import EventStreams
 from sutazai.identity.service import Identity
 from sutazai.limits.idempotency import Idempotency
+from sutazai.limits.rates import RateLimits
+from sutazai.metrics import Metrics
 from sutazai.tasks.service import Tasks
+from sutazai.telemetry.instruments import Instruments
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """One of each feature's service; `started_at` in microseconds."""
+    """One of each feature's service; `started_at` in microseconds.
+
+    `rates` is None where requests are not limited, `redis_is_healthy` where there is no Redis.
+    """
 
     version: str
     started_at: int
@@ -25,4 +31,8 @@ class Services:
     registry: AgentRegistry
     events: EventFeed
     streams: EventStreams
+    rates: RateLimits | None
+    redis_is_healthy: Callable[[], Awaitable[bool]] | None
+    metrics: Metrics
+    instruments: Instruments
     engine_is_healthy: Callable[[], bool]

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from sutazai import clock
 from sutazai.api import task_access
 from sutazai.api.lean import LeanRoute
+from sutazai.api.rates import CountedSubmission
 from sutazai.api.requests import (
     Appointment,
     Clean,
@@ -108,12 +109,13 @@ async def create_task(
     replay = None
     if key is not None:
         replay = await replayable(request, key, principal=principal.actor)
-    task = await services.tasks.submit(
-        body.draft(callback_url),
-        submitted_by=principal.user_id,
-        origin=origin_of(request, principal),
-        replay=replay,
-    )
+    async with CountedSubmission(services, request.scope, principal, replay):
+        task = await services.tasks.submit(
+            body.draft(callback_url),
+            submitted_by=principal.user_id,
+            origin=origin_of(request, principal),
+            replay=replay,
+        )
     shown: dict[str, Any] = {
         "task_id": task.task_id,
         "type": task.type,

@@ -47,11 +47,11 @@ _UPSERT = {"sqlite": _upsert(sqlite), "postgresql": _upsert(postgresql)}
 
 
 class End(NamedTuple):
-    """A task that ran and ended; `duration` of its last attempt in microseconds."""
+    """A task that ran and ended; `started_at` is when its last attempt did."""
 
     status: str
+    started_at: int
     ended_at: int
-    duration: int
 
 
 def record(connection: Connection, ends: Iterable[End]) -> None:
@@ -59,7 +59,8 @@ def record(connection: Connection, ends: Iterable[End]) -> None:
     dialect = connection.dialect.name
     slot = 0 if dialect == "sqlite" else random.randrange(_SLOTS)  # noqa: S311  # spreads locks
     sums: dict[tuple[str, int, str, int], tuple[int, int]] = {}
-    for status, ended_at, duration in ends:
+    for status, started_at, ended_at in ends:
+        duration = max(0, ended_at - started_at)
         for span, width in _WIDTHS.items():
             bucket = _bucket(duration) if span == _MINUTE else 0
             key = (span, ended_at - ended_at % width, status, bucket)

@@ -33,6 +33,7 @@ from sutazai.tasks.model import (
 )
 from sutazai.tasks.notices import RESOURCE, notice
 from sutazai.tasks.runner import KIND, MOST_RESULT_BYTES
+from sutazai.telemetry.tracing import Kind, Tracing, span, traceparent_of
 
 _logger = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ class Tasks:
         directory: AgentDirectory,
         tell_ended: TellEnded,
         check_callback_url: CheckUrl,
+        tracing: Tracing | None = None,
     ) -> None:
         """`tell_ended` runs the hooks of a task's end, for the ends this service brings about.
 
@@ -62,6 +64,7 @@ class Tasks:
         self._directory = directory
         self._tell_ended = tell_ended
         self._check_callback_url = check_callback_url
+        self._tracing = tracing
         self._estimator = Estimator(database=database, directory=directory)
         self._waiters = _Waiters(hub)
         self._watching: asyncio.Task[None] | None = None
@@ -95,12 +98,17 @@ class Tasks:
         if draft.callback_url is not None:
             await self._check_callback_url(draft.callback_url)
         self._estimator.keep_fresh(draft.type)
+        with span(self._tracing, f"create {draft.type}", kind=Kind.PRODUCER) as current:
+            traceparent = traceparent_of(current)
 
-        def unit(connection: Connection) -> Submitted:
-            make = partial(self._add, connection, draft, submitted_by, origin)
-            return make() if replay is None else replay(connection, Submitted, make)
+            def unit(connection: Connection) -> Submitted:
+                make = partial(self._add, connection, draft, submitted_by, origin, traceparent)
+                return make() if replay is None else replay(connection, Submitted, make)
 
-        return await self._database.run(unit)
+            submitted = await self._database.run(unit)
+            if current is not None:
+                current.set_attribute("sutazai.task.id", submitted.task_id)
+            return submitted
 
     def _check(self, draft: TaskDraft) -> None:
         wrong = []
@@ -119,7 +127,12 @@ class Tasks:
             raise SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=wrong)
 
     def _add(
-        self, connection: Connection, draft: TaskDraft, submitted_by: str, origin: Origin
+        self,
+        connection: Connection,
+        draft: TaskDraft,
+        submitted_by: str,
+        origin: Origin,
+        traceparent: str | None,
     ) -> Submitted:
         now = clock.now()
         task_id = ids.new_uuid()
@@ -152,6 +165,7 @@ class Tasks:
             timeout=int(draft.timeout_seconds * clock.SECOND),
             run_at=draft.run_at if delayed else None,
             held=waits,
+            traceparent=traceparent,
         )
         jobs.enqueue(connection, [job])
         data = {"task_id": task_id, "type": draft.type, "status": status, "attempt": 0}

@@ -192,7 +192,7 @@ def add(
             [{"depends_on": other, "task_id": task_id} for other in draft.depends_on],
         )
     _count(connection, {(draft.type, status.value): 1})
-    tally(connection, "tasks_created", draft.type)
+    tally(connection, "tasks_accepted", draft.type)
 
 
 def _list_text(values: Sequence[str]) -> str | None:
@@ -265,8 +265,7 @@ def move(connection: Connection, moves: Sequence[Move]) -> None:
         if to.is_final:
             tally(connection, "tasks_ended", task.type, to.value)
             if to is not TaskStatus.CANCELLED and task.started_at is not None:
-                took = max(0, values["ended_at"] - task.started_at)
-                ends.append(ends_store.End(to.value, values["ended_at"], took))
+                ends.append(ends_store.End(to.value, task.started_at, values["ended_at"]))
         columns = ("status", "pending_reason", *values)
         row = {"of_task": task.task_id, "new_status": to.value, "new_pending_reason": None}
         row.update((f"new_{column}", value) for column, value in values.items())

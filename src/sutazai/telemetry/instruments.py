@@ -156,7 +156,7 @@ class Instruments:
 
 TALLIES: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "events": ("sutazai_events_appended", "Events written to the log", ("event_type",)),
-    "tasks_created": ("sutazai_tasks_created", "Tasks accepted", ("type",)),
+    "tasks_accepted": ("sutazai_tasks_accepted", "Tasks accepted", ("type",)),
     "tasks_ended": ("sutazai_tasks_ended", "Tasks that reached a final status", ("type", "status")),
     "attempts": (
         "sutazai_job_attempts",
