@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sutazai.api import agents, auth, callbacks, docs, events, health, metrics, tasks, users
 from sutazai.api.edge import Edge, Limits
 from sutazai.api.envelope import error_response, handle_errors
+from sutazai.api.graphql.endpoint import GraphQL
 from sutazai.api.lean import LeanRoute
 from sutazai.api.openapi import describe
 from sutazai.api.rates import RateLimited
@@ -60,6 +61,7 @@ def create_app(
 
     versions = Versions(serve_v1, describe=v1.openapi, deprecated=deprecated or {})
 
+    graphql = GraphQL(services)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         # By hand, because a mount below another application costs a tenth of a request's time.
@@ -67,6 +69,10 @@ def create_app(
             await versions(scope, receive, send)
         elif scope["type"] == "websocket" and scope["path"] == "/ws":
             await LiveSocket(services, scope, receive, send).serve()
+        elif scope["path"] == graphql.path and scope["type"] == "http":
+            await graphql.http(scope, receive, send)
+        elif scope["path"] == graphql.path:
+            await graphql.websocket(scope, receive, send)
         else:
             await rest(scope, receive, send)
 

@@ -1,0 +1,1 @@
+"""`/graphql`: the resources as one graph. The first request imports Strawberry, not the start."""

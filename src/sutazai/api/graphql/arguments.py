@@ -1,0 +1,60 @@
+"""Arguments, held to the same rules as the REST API's bodies and parameters."""
+
+from typing import Annotated, TypeVar
+from uuid import UUID
+
+from pydantic import Field, ValidationError
+from strawberry.utils.str_converters import to_camel_case
+
+from sutazai.api.requests import Clean, Input, Moment
+from sutazai.api.tasks import Name
+from sutazai.errors import Detail, ErrorCode, SutazaiError
+from sutazai.tasks.model import TaskStatus
+
+T = TypeVar("T", bound=Input)
+
+
+class TaskKey(Input):
+    """Which task."""
+
+    task_id: UUID
+
+
+class AgentKey(Input):
+    """Which agent."""
+
+    agent_id: Annotated[str, Field(max_length=64), Clean]
+
+
+class TaskListing(Input):
+    """Which tasks, and how many of them."""
+
+    status: TaskStatus | None
+    type: Name | None
+    agent: Name | None
+    priority: Annotated[int, Field(ge=1, le=10)] | None
+    tag: Name | None
+    submitter: Name | None
+    created_after: Moment | None
+    created_before: Moment | None
+    limit: Annotated[int, Field(ge=1, le=100)]
+    cursor: UUID | None
+
+
+def checked(model: type[T], **values: object) -> T:
+    """The arguments as their model has them; VALIDATION_ERROR with a detail an argument."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        details = []
+        for problem in error.errors(include_url=False, include_input=False):
+            first, *rest = map(str, problem["loc"])
+            text = problem["msg"].removeprefix("Value error, ")
+            details.append(Detail(".".join([to_camel_case(first), *rest]), text))
+        message = "Invalid input data"
+        raise SutazaiError(ErrorCode.VALIDATION_ERROR, message, details=details) from error
+
+
+def task_id_of(text: str) -> str:
+    """A task's id as it is stored."""
+    return str(checked(TaskKey, task_id=text).task_id)

@@ -1,0 +1,126 @@
+"""How large a query may be; measured before anything else looks at it.
+
+Each fragment is measured once, because a library that expands them one by one can be kept busy for
+ever by a short query: `fragment A { ...B ...B } fragment B { ...C ...C }` and so on.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionNode,
+    SelectionSetNode,
+    parse,
+)
+
+from sutazai.errors import ErrorCode, SutazaiError
+
+LONGEST = 100_000
+"""Characters of a query; what is larger goes into its variables."""
+MOST_TOKENS = 2_000
+DEEPEST = 10
+MOST_FIELDS = 500
+"""Fields of a query, fragments counted as often as they are used."""
+MOST_ALIASES = 30
+MOST_TASKS = 200
+"""Tasks that one request may list, over all its lists."""
+
+# Selection sets and fragments within each other; far beyond what DEEPEST lets pass.
+_MOST_LEVELS = 40
+# Where the schema's description of itself branches: one below another, it has no end.
+_BRANCHES = frozenset({"fields", "inputFields", "interfaces", "possibleTypes"})
+
+
+class _Size(NamedTuple):
+    depth: int
+    fields: int
+    aliases: int
+    branches: int
+
+
+_NOTHING = _Size(0, 0, 0, 0)
+
+
+def parsed(query: str) -> DocumentNode:
+    """The query's document; BAD_REQUEST where it is too large, GraphQLError where it is wrong."""
+    if len(query) > LONGEST:
+        raise _too("long", len(query), "characters", LONGEST)
+    document = parse(query, max_lexical_tokens=MOST_TOKENS, max_comments=MOST_TOKENS)
+    fragments = {
+        one.name.value: one
+        for one in document.definitions
+        if isinstance(one, FragmentDefinitionNode)
+    }
+    measure = _Measure(fragments)
+    for one in document.definitions:
+        if isinstance(one, (OperationDefinitionNode, FragmentDefinitionNode)):
+            _check(measure.of_set(one.selection_set, 0))
+    return document
+
+
+def _check(size: _Size) -> None:
+    if size.depth > DEEPEST:
+        raise _too("deep", size.depth, "levels", DEEPEST)
+    if size.fields > MOST_FIELDS:
+        raise _too("large", size.fields, "fields", MOST_FIELDS)
+    if size.aliases > MOST_ALIASES:
+        raise _too("large", size.aliases, "aliases", MOST_ALIASES)
+    if size.branches > 1:
+        raise _too("deep", size.branches, "lists of the schema in each other", 1)
+
+
+def _too(how: str, found: int, what: str, most: int) -> SutazaiError:
+    shown = str(found) if found < 10 * most else f"over {10 * most}"
+    message = f"The query is too {how}: {shown} {what}, at most {most}. Ask in several requests."
+    return SutazaiError(ErrorCode.BAD_REQUEST, message)
+
+
+class _Measure:
+    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
+        self._fragments = fragments
+        self._known: dict[str, _Size] = {}
+
+    def of_set(self, selections: SelectionSetNode | None, level: int) -> _Size:
+        if selections is None:
+            return _NOTHING
+        if level > _MOST_LEVELS:
+            message = (
+                f"The query nests over {_MOST_LEVELS} levels deep, or its fragments run in a "
+                "circle. Ask in several requests."
+            )
+            raise SutazaiError(ErrorCode.BAD_REQUEST, message)
+        sizes = [self._of(one, level + 1) for one in selections.selections]
+        return _Size(
+            max((one.depth for one in sizes), default=0),
+            sum(one.fields for one in sizes),
+            sum(one.aliases for one in sizes),
+            max((one.branches for one in sizes), default=0),
+        )
+
+    def _of(self, selection: SelectionNode, level: int) -> _Size:
+        if isinstance(selection, FieldNode):
+            below = self.of_set(selection.selection_set, level)
+            name = selection.name.value
+            # `__schema` and `__type` are bounded by their branches, not by their depth.
+            return _Size(
+                0 if name.startswith("__") else below.depth + 1,
+                below.fields + 1,
+                below.aliases + (selection.alias is not None),
+                below.branches + (name in _BRANCHES),
+            )
+        if isinstance(selection, InlineFragmentNode):
+            return self.of_set(selection.selection_set, level)
+        assert isinstance(selection, FragmentSpreadNode)
+        name = selection.name.value
+        fragment = self._fragments.get(name)
+        if fragment is None:
+            return _NOTHING  # which validation will tell
+        if name not in self._known:
+            self._known[name] = self.of_set(fragment.selection_set, level)
+        return self._known[name]
