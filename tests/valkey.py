@@ -57,13 +57,13 @@ class ValkeyServer:
         """To look at it from a test that is not async."""
         return Redis.from_url(self.url, decode_responses=True)
 
-    def start(self) -> None:
-        """Start it, unless it runs; returns when it answers."""
+    def start(self, *more: str) -> None:
+        """Start it, unless it runs, with more options for once; returns when it answers."""
         if self._guard is not None:
             return
         command = [_binary(), "--port", str(self.port), "--bind", "127.0.0.1"]
         self._guard = subprocess.Popen(
-            ["sh", "-c", _GUARD, "sh", *command, "--save", "", *self._options],
+            ["sh", "-c", _GUARD, "sh", *command, "--save", "", *self._options, *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
