@@ -48,6 +48,7 @@ def test_the_operations_have_the_specifications_names() -> None:
         "deleteUser",
         "getAgent",
         "getHealth",
+        "getMetrics",
         "getMe",
         "getTask",
         "getTaskResult",

@@ -18,9 +18,10 @@ _SHAPES = re.compile(
     r"|(?P<scheme>(?i:bearer|basic)\s+)[\w.~+/=-]{6,}"
     # user:password@ of a URL.
     r"|(?P<start>://)[^\s/@\"']*:[^\s/@\"']+(?=@)"
-    # name=value and name: value, however quoted. Bare JSON values are left: they are no text.
-    rf"|(?P<name>(?i:{_NAMES})[\"'\\]*\s*[=:]\s*[\"'\\]*)"
-    r"(?!(?:-?[\d.]+|null|true|false)\b)[^\s\"'\\&,;(){}\[\]]{3,}"
+    # name=value and name: value. Where the name is quoted the value must be, or it is no text.
+    rf"|(?P<name>(?i:{_NAMES})(?:[\"'\\]+\s*[=:]\s*[bru]?[\"'\\]+|\s*[=:]\s*[\"'\\]*)"
+    r"(?:(?i:bearer|basic)\s+)?)"
+    r"(?!(?:-?[\d.]+|null|true|false|None|True|False)\b)[^\s\"'\\&,;(){}\[\]]{3,}"
 )
 
 
