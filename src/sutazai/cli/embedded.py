@@ -6,13 +6,18 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+import structlog
+
 from sutazai.cli.listener import Listener, listening
 from sutazai.settings import Settings
+from sutazai.telemetry.logs import configure_logging
 
 
 @contextlib.contextmanager
 def embedded_server(settings: Settings) -> Iterator[str]:
     """The URL of a server with these settings; it is gone when the block ends, however it ends."""
+    if not structlog.is_configured():
+        configure_logging(settings.log_level, log_format=settings.log_format)
     ready: concurrent.futures.Future[_Running] = concurrent.futures.Future()
 
     def run() -> None:

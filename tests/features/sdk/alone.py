@@ -1,7 +1,7 @@
 """A server on port 10010 in a network of its own, and the specification's examples against it.
 
-Run as `alone.py python|synchronous|curl|typescript PORT`, if possible inside `unshare --user
---map-root-user --net`, where 10010 is free; 0 takes another port. Prints what the examples print.
+Run as `alone.py EXAMPLE PORT`, if possible inside `unshare --user --map-root-user --net`, where
+10010 is free; 0 takes another port. Prints what the examples print.
 """
 
 import fcntl
@@ -88,6 +88,50 @@ def typescript_example(url: str, folder: Path) -> None:
     run(["node", str(script)])
 
 
+def websocket_example(url: str, folder: Path) -> None:
+    """The connection as it stands but for the token, and the two functions that it calls."""
+    text = (HERE / "specification_websocket.js").read_text()
+    with SutazAIClient(url) as client:
+        token = client.login("john_doe", "password123")
+        script = folder / "socket.mjs"
+        script.write_text(
+            "const handleTaskCompleted = (payload) => {\n"
+            "    console.log(JSON.stringify(payload));\n    process.exit(0);\n};\n"
+            "const updateAgentStatus = () => {};\n"
+            + text.replace("eyJhbGciOiJIUzI1NiIs...", token).replace(
+                "ws://localhost:10010", url.replace("http", "ws")
+            )
+        )
+        # Node has had the browsers' WebSocket since 22, and since 20 for who asks for it.
+        command = ["node", "--experimental-websocket", str(script)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as node:
+            assert node.stdout is not None
+            for line in node.stdout:
+                sys.stdout.write(line)
+                if "subscribe.ok" in line:
+                    client.create_task("ping", "to be heard of")
+            assert node.wait(30) == 0
+
+
+def stream_example(url: str) -> None:
+    """The cURL line for SSE as it stands but for the token, until a task has completed."""
+    text = (HERE / "specification_stream.txt").read_text().replace("http://localhost:10010", url)
+    if shutil.which("curl") is None:
+        text = text.replace("curl ", f"{sys.executable} {HERE / 'plain_curl.py'} ")
+    with SutazAIClient(url) as client:
+        token = client.login("john_doe", "password123")
+        command = ["sh", "-c", "exec " + re.sub(r"eyJ[^\"]+", token, text).strip()]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as curl:
+            assert curl.stdout is not None
+            for line in curl.stdout:
+                sys.stdout.write(line)
+                if "event: ping" in line:
+                    client.create_task("ping", "to be heard of")
+                if "task.completed" in line:
+                    break
+            curl.kill()
+
+
 def without_types(text: str) -> str:
     """What `tsc` would make of the example: every version of Node runs JavaScript, few this."""
     text = re.sub(r"^interface .*?^}\n", "", text, flags=re.MULTILINE | re.DOTALL)
@@ -120,6 +164,10 @@ def main(example: str, port: int) -> None:
                     synchronous_example(url)
                 case "curl":
                     curl_examples(url)
+                case "stream":
+                    stream_example(url)
+                case "websocket":
+                    websocket_example(url, folder)
                 case "typescript":
                     typescript_example(url, folder)
 

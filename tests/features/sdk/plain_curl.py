@@ -7,8 +7,9 @@ import httpx2
 
 
 def main() -> None:
-    """`curl [-X METHOD] [-H HEADER]... [-d BODY] URL`."""
+    """`curl [-N] [-X METHOD] [-H HEADER]... [-d BODY] URL`."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("-N", action="store_true")
     parser.add_argument("-X", dest="method", default="GET")
     parser.add_argument("-H", dest="headers", action="append", default=[])
     parser.add_argument("-d", dest="body")
@@ -16,8 +17,10 @@ def main() -> None:
     given = parser.parse_args()
     headers = dict(line.split(": ", 1) for line in given.headers)
     body = None if given.body is None else given.body.encode()
-    answer = httpx2.request(given.method, given.url, headers=headers, content=body)
-    sys.stdout.write(answer.text)
+    with httpx2.stream(given.method, given.url, headers=headers, content=body) as answer:
+        for part in answer.iter_text():
+            sys.stdout.write(part)
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -56,6 +56,14 @@ def test_the_curl_lines_of_the_specification_run(place: tuple[list[str], int]) -
     assert (shown["task_id"], shown["type"]) == (created["task_id"], "code_review")
 
 
+def test_the_curl_line_of_the_specification_streams(place: tuple[list[str], int]) -> None:
+    lines = example("stream", place).splitlines()
+    assert lines[:2] == ["retry: 2000", "event: ping"]
+    last = json.loads(lines[-1].removeprefix("data: "))
+    assert last.keys() == {"event_type", "timestamp", "data"}
+    assert lines[-2] == "event: message"
+
+
 # What runs it is none of our tools: where there is no Node, there is nothing to try it with.
 if shutil.which("node"):
 
@@ -64,3 +72,9 @@ if shutil.which("node"):
         task = json.loads(shown)
         assert said == f"Created task: {task['task_id']}"
         assert (task["type"], task["description"]) == ("code_review", "Review auth module")
+
+    def test_the_javascript_of_the_specification_listens(place: tuple[list[str], int]) -> None:
+        lines = example("websocket", place).splitlines()
+        assert lines[0] == "Connected to SutazAI WebSocket"
+        assert "Received: { type: 'auth.ok' }" in lines
+        assert json.loads(lines[-1])["status"] == "completed"
