@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import backlog, fanout, idle, review, throughput
+from benchmarks import backlog, events, fanout, idle, review, throughput
 
 _PARTS: dict[str, Callable[[], object]] = {
     "throughput": throughput.main,
+    "events": events.main,
     "fanout": fanout.main,
     "idle": idle.main,
     "backlog": backlog.main,

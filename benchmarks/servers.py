@@ -101,14 +101,17 @@ def bare() -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def ours(*, data_dir: Path | None = None, **env: str) -> Iterator[Server]:
-    """`sutazai serve`, embedded, logged in as admin."""
+def ours(
+    *, data_dir: Path | None = None, script: str | None = None, **env: str
+) -> Iterator[Server]:
+    """`sutazai serve`, embedded, logged in as admin; or a script that takes its arguments."""
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         data = data_dir or Path(directory) / "data"
-        command = [sys.executable, "-m", "sutazai", "serve", "--port", str(port)]
+        program = ["-m", "sutazai"] if script is None else ["-c", script]
+        command = [sys.executable, *program, "serve", "--port", str(port)]
         command += ["--data-dir", str(data), "--workspace", directory]
-        settings = {"SUTAZAI_ADMIN_PASSWORD": PASSWORD, **env}
+        settings = {"SUTAZAI_ADMIN_PASSWORD": PASSWORD, "SUTAZAI_RATE_LIMITS": "off", **env}
         with _running(command, port, "/api/v1/health", **settings) as (pid, seconds):
             body = json.dumps({"username": "admin", "password": PASSWORD}).encode()
             answer = call(port, request("POST", "/api/v1/auth/login", body=body))
