@@ -46,6 +46,7 @@ class RateLimited:
         self._app = app
         self._authenticate = services.identity.authenticate
         self._limits = limits
+        self._instruments = services.instruments
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -67,6 +68,7 @@ class RateLimited:
         if standing.admitted:
             await self._app(scope, receive, send_with_headers)
         else:
+            self._instruments.rate_limited(Policy.REQUESTS)
             refused = error_response(too_many(standing), scope["state"]["request_id"])
             await refused(scope, receive, send_with_headers)
 
@@ -119,6 +121,7 @@ class CountedSubmission:
         self._limits = services.rates
         self._scope = scope
         self._caller = Caller.user(principal.user_id, principal.tier)
+        self._instruments = services.instruments
         self._replay = replay
         self._charged = False
 
@@ -130,6 +133,7 @@ class CountedSubmission:
         self._tell(standing)
         self._charged = standing.admitted
         if not standing.admitted:
+            self._instruments.rate_limited(Policy.SUBMISSIONS)
             refusal = too_many(standing)
             if self._replay is None:
                 raise refusal

@@ -14,7 +14,7 @@ from sutazai.callbacks import store
 from sutazai.callbacks.lanes import Lanes
 from sutazai.callbacks.model import DELAYS, Attempt, DeliveryStatus, delay_after
 from sutazai.callbacks.secrets import Secrets
-from sutazai.database import Connection, Database
+from sutazai.database import Connection, Database, tally
 from sutazai.engine.job import (
     Consumer,
     Ending,
@@ -214,6 +214,7 @@ class Courier:
                 status, again, ended_at = DeliveryStatus.DELIVERED, None, now
             else:
                 status, again, ended_at = DeliveryStatus.FAILED, None, now
+            tally(connection, "callbacks", "retried" if not ending.final else status.value)
             store.set_status(
                 connection, ticket.delivery_id, status, next_attempt_at=again, ended_at=ended_at
             )
