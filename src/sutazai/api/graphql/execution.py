@@ -9,6 +9,7 @@ from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.graphql import OperationType
+from strawberry.utils.str_converters import to_camel_case
 
 from sutazai import clock
 from sutazai.api.envelope import printable
@@ -113,7 +114,7 @@ def _entry(error: SutazaiError, context: Context) -> dict[str, Any]:
     extensions: dict[str, Any] = {"code": error.code}
     if error.details:
         extensions["details"] = [
-            {"field": printable(one.field), "message": printable(one.message)}
+            {"field": _argument(one.field), "message": printable(one.message)}
             for one in error.details
         ]
     if error.retry_after is not None:
@@ -121,6 +122,12 @@ def _entry(error: SutazaiError, context: Context) -> dict[str, Any]:
     extensions["timestamp"] = clock.to_iso(clock.now())
     extensions["requestId"] = context.request_id
     return {"message": error.message, "extensions": extensions}
+
+
+def _argument(field: str) -> str:
+    """A field of the REST API as its argument is called here."""
+    first, dot, rest = printable(field).partition(".")
+    return to_camel_case(first) + dot + rest
 
 
 def _original(error: GraphQLError) -> BaseException:
