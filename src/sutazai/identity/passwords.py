@@ -40,7 +40,7 @@ def normalised(password: str) -> str:
 
 
 def generate() -> str:
-    """A new password of 120 bits: no character of it ends a double click or looks like an option."""
+    """A new password of 120 bits, letters and digits only: easy to copy, and never an option."""
     return secrets.token_hex(15)
 
 
