@@ -254,7 +254,16 @@ async def test_the_system_knows_itself() -> None:
     found = await SystemResolver()("localhost")
     assert set(found) <= {"127.0.0.1", "::1"}
     assert found
-    assert not await SystemResolver()("surely.invalid")
+
+
+async def test_a_name_that_the_system_does_not_know_has_no_addresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(host: str, *_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert not await SystemResolver()("unknown.test")
 
 
 async def test_names_that_hang_hold_up_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
