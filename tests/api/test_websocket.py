@@ -85,7 +85,7 @@ async def test_a_task_is_followed_to_its_end(server: Server, port: int) -> None:
         assert await client.hear() == {"type": "auth.ok"}
         assert await client.hear() == {"type": "subscribe.ok", "events": ["task.*", "agent.*"]}
         task = await submit(server.user)
-        heard = []
+        heard: list[JSON] = []
         while not heard or heard[-1]["type"] != "task.completed":
             message = await client.hear()
             if message["payload"].get("task_id") == task["task_id"]:
