@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+PUBLISHED = frozenset({"agents", "tasks", "workflows"})
+"""The resources whose events are for channels that know no users, so not what tells of accounts."""
+
 _TASK = ("task_id", "type", "status", "attempt")
 
 
