@@ -361,7 +361,7 @@ _MAINTAINABILITY = (
         "low",
         "A star import hides where names come from.",
         "Import the names that are used.",
-        "F405 F406",
+        "F403 F406",
     ),
     _rule(
         "maintainability",

@@ -61,6 +61,43 @@ NEAR_MISSES = {
             subprocess.run(["ls", name], check=True)
         """,
     ),
+    "an argument called shell": (
+        "command-injection",
+        """
+        def show(template, options):
+            print(template.format(shell=options.shell))
+        """,
+    ),
+    "a file closed in finally": (
+        "file-left-open",
+        """
+        import tarfile
+
+        def names(path):
+            archive = tarfile.open(path)
+            try:
+                return archive.getnames()
+            finally:
+                archive.close()
+        """,
+    ),
+    "a file that an object keeps": (
+        "file-left-open",
+        """
+        class Log:
+            def __init__(self, path):
+                self._file = open(path, "a")
+        """,
+    ),
+    "a file handed to the caller": (
+        "file-left-open",
+        """
+        def start(path):
+            file = open(path, "a")
+            file.write("begin")
+            return file
+        """,
+    ),
     "a function that opens its path": (
         "path-traversal",
         """
