@@ -19,6 +19,7 @@ from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events.streams import Closed, TooSlow
 
 _CRASHED = "Something went wrong on our side; the server's log has it under this requestId."
+_EMPTY = SutazaiError(ErrorCode.BAD_REQUEST, "The query is empty.")
 _MOST_ERRORS = 20
 
 _logger = structlog.get_logger(__name__)
@@ -41,6 +42,8 @@ class Answer(NamedTuple):
 
 async def execute(schema: Schema, operation: Operation, context: Context) -> Answer:
     """Run a query or a mutation."""
+    if not operation.query.strip():
+        return refused(_EMPTY, context)
     try:
         result = await schema.execute(
             operation.query,
@@ -62,6 +65,9 @@ async def subscribe(
     schema: Schema, operation: Operation, context: Context
 ) -> AsyncGenerator[Answer, None]:
     """Run a subscription; TooSlow or Closed where the connection is to end with it."""
+    if not operation.query.strip():
+        yield refused(_EMPTY, context)
+        return
     results: Any = await schema.stream(
         operation.query,
         variable_values=operation.variables,
@@ -82,6 +88,9 @@ async def subscribe(
                     yield refused(SutazaiError(ErrorCode.BAD_REQUEST, message), context)
                     return
             yield answer_of(result, context)
+    except (SutazaiError, GraphQLError) as error:  # while parsing
+        wrapped = GraphQLError(str(error), original_error=error)
+        yield answer_of(PreExecutionError(data=None, errors=[wrapped]), context)
     finally:
         await results.aclose()
 

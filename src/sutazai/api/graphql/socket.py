@@ -116,6 +116,7 @@ class GraphQLSocket:
         self._initialised = False
         self._acknowledged = asyncio.Event()
         self._running: dict[str, _Running] = {}
+        self._saying = asyncio.Lock()
         self._window, self._messages = 0.0, 0
 
     async def serve(self) -> None:
@@ -153,10 +154,10 @@ class GraphQLSocket:
             ending = task.result()
             if ending is None:
                 return
-        elif isinstance(error, OSError):
-            ending = None  # the client is gone
         elif isinstance(error, TimeoutError):
             ending = _TOO_SLOW
+        elif isinstance(error, OSError):
+            ending = None  # the client is gone
         else:
             _logger.error("graphql.socket_crashed", exc_info=error)
             ending = Ending(_FAILED, f"Something went wrong; see {self._request_id} in the log.")
@@ -228,13 +229,18 @@ class GraphQLSocket:
         schema = await self._loaded()
 
         from sutazai.api.graphql.context import Context
-        from sutazai.api.graphql.execution import Operation
+        from sutazai.api.graphql.execution import Operation, refused
 
         try:
             operation = msgspec.json.decode(said.payload, type=Operation)
         except msgspec.DecodeError as error:
             return Ending(4400, f"Not an operation: {error}.")
         context = Context(self._services, self._listener, self._scope)
+        if len(self._running) >= MOST_SUBSCRIPTIONS:
+            message = f"At most {MOST_SUBSCRIPTIONS} subscriptions a connection. Complete one."
+            answer = refused(SutazaiError(ErrorCode.BAD_REQUEST, message), context)
+            await self._say({"id": said.id, "type": "error", "payload": answer.body["errors"]})
+            return None
         task = self._spawn(self._run(said.id, schema, operation, context))
         self._running[said.id] = _Running(task, context)
         return None
@@ -258,13 +264,8 @@ class GraphQLSocket:
     async def _run(
         self, name: str, schema: "Schema", operation: "Operation", context: "Context"
     ) -> Ending | None:
-        from sutazai.api.graphql.execution import refused, subscribe
+        from sutazai.api.graphql.execution import subscribe
 
-        if len(self._running) > MOST_SUBSCRIPTIONS:
-            message = f"At most {MOST_SUBSCRIPTIONS} subscriptions a connection. Complete one."
-            answer = refused(SutazaiError(ErrorCode.BAD_REQUEST, message), context)
-            await self._finish(name, {"type": "error", "payload": answer.body["errors"]})
-            return None
         try:
             async with contextlib.aclosing(subscribe(schema, operation, context)) as answers:
                 async for answer in answers:
@@ -289,7 +290,8 @@ class GraphQLSocket:
 
     async def _say(self, message: dict[str, Any]) -> None:
         text = msgspec.json.encode(message).decode()
-        async with asyncio.timeout(SEND_SECONDS):
+        # One at a time: the server takes a message as soon as the one before is on its way.
+        async with asyncio.timeout(SEND_SECONDS), self._saying:
             await self._send({"type": "websocket.send", "text": text})
 
     async def _close(self, ending: Ending) -> None:
