@@ -99,7 +99,6 @@ async def test_metadata_may_be_written_out_in_the_query(server: Server) -> None:
         ({"callbackUrl": "http://127.0.0.1/"}, {"callbackUrl"}),
         ({"idempotencyKey": ""}, {"Idempotency-Key"}),
     ],
-    ids=str,
 )
 async def test_wrong_arguments_are_named(
     server: Server, more: dict[str, Any], fields: set[str]
