@@ -336,7 +336,7 @@ async def test_nobody_hears_what_they_may_not_read(server: Server, port: int) ->
         await ended(server.user, task)
 
 
-async def test_a_lost_session_ends_it_and_lost_rights_end_the_following(
+async def test_a_session_that_ends_ends_the_connection(
     server: Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "RECHECK_SECONDS", 0.05)
