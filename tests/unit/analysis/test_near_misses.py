@@ -322,6 +322,61 @@ NEAR_MISSES = {
                 print(sorted(values))
         """,
     ),
+    "an awaited coroutine, and another of the same name": (
+        "coroutine-not-awaited",
+        """
+        class Store:
+            async def save(self):
+                await self.file.write()
+
+            def close(self, save, other):
+                save()
+                other.save()
+
+        class Memory:
+            def close(self):
+                self.save()
+
+        async def main(store):
+            await store.save()
+        """,
+    ),
+    "a loop that ends when it has changed its list": (
+        "changed-while-iterated",
+        """
+        def drop(rows, name):
+            for row in rows:
+                if row.name == name:
+                    rows.remove(row)
+                    break
+        """,
+    ),
+    "a loop over a copy": (
+        "changed-while-iterated",
+        """
+        def clean(rows):
+            for row in list(rows):
+                rows.remove(row)
+        """,
+    ),
+    "a list of work that grows under its loop": (
+        "changed-while-iterated",
+        """
+        def walk(nodes):
+            for node in nodes:
+                nodes.append(node.next)
+        """,
+    ),
+    "a number that grows in a loop": (
+        "string-building-in-loop",
+        """
+        def add(rows):
+            total = 0
+            for row in rows:
+                total = total + row
+            return total
+        """,
+    ),
     "sleeping in a thread": (
         "blocking-call-in-async",
         """
