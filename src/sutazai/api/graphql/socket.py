@@ -274,6 +274,8 @@ class GraphQLSocket:
                         await self._finish(name, {"type": "error", "payload": errors})
                         return None
                     await self._say({"id": name, "type": "next", "payload": answer.body})
+                    # A page of events that is in memory already must not keep others waiting.
+                    await asyncio.sleep(0)
         except TooSlow:
             return _TOO_SLOW
         except Closed:
