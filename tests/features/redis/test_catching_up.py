@@ -7,7 +7,9 @@ import pytest
 from redis.asyncio import Redis
 
 from sutazai import clock
+from sutazai.adapters.redis_events import RedisPublisher
 from sutazai.adapters.redis_parts import RedisParts
+from sutazai.adapters.redis_server import RedisServer
 from sutazai.database import Connection, Database
 from sutazai.events import log
 from sutazai.events.feed import EventFeed
@@ -47,13 +49,12 @@ async def append(database: Database, *numbers: int, now: int | None = None) -> N
     await database.run(unit)
 
 
-async def position(url: str) -> tuple[bytes, bytes | None]:
+async def position(url: str) -> tuple[str, str | None]:
     """The key of the position, and what it says."""
-    async with Redis.from_url(url) as client:
+    async with Redis.from_url(url, decode_responses=True) as client:
         (key,) = await client.keys("sutazai:*:position")
         found = await client.get(key)
-        assert found is None or isinstance(found, bytes)
-        return key, found
+    return str(key), None if found is None else str(found)
 
 
 async def test_a_long_backlog_comes_whole_and_in_order(
@@ -99,7 +100,7 @@ async def test_a_position_that_the_log_never_reached_is_not_believed(
             await append(database, 1)
             await heard.until(2)
     assert [event["data"]["n"] for event in heard.events] == [0, 1]
-    assert (await position(valkey.url))[1] != b"1000000"
+    assert (await position(valkey.url))[1] != "1000000"
 
 
 async def test_stopping_publishes_what_has_happened(
@@ -125,3 +126,25 @@ async def test_installations_on_one_redis_leave_each_other_alone(
         await heard.until(2)
         await other.stop()
     assert [event["data"]["n"] for event in heard.events] == [0, 0]
+
+
+async def test_what_is_sent_again_after_a_lost_answer_is_not_published_again(
+    database: Database, hub: EventHub, valkey: ValkeyServer
+) -> None:
+    server = RedisServer(valkey.url, installation="tests")
+    publisher = RedisPublisher(server, feed=EventFeed(database=database, hub=hub), hub=hub)
+    await append(database, 0)
+    (event,) = await database.read(
+        lambda connection: log.read_settled(
+            connection, after=0, up_to=10, limit=10, resources=None, owner=None
+        )
+    )
+    async with listening(valkey.url) as heard:
+        for _ in range(3):
+            state = await publisher._ask(believed=None, new=event.id, events=[event])
+            assert state.leads
+            assert state.position == event.id
+        await publisher._ask(believed=event.id, new=event.id + 1, events=[event])
+        await heard.until(2)
+    assert len(heard.events) == 2
+    await server.close()

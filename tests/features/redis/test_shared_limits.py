@@ -1,6 +1,7 @@
 """Rate limits that processes share through Redis, and each process's own while that is away."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -148,18 +149,40 @@ async def test_a_frozen_redis_is_asked_once_and_then_left_alone(valkey: ValkeySe
         assert 1 <= found.used <= 2  # that which timed out may have been counted
 
 
-async def test_it_shares_again_by_itself_once_redis_is_back(valkey: ValkeyServer) -> None:
+@contextlib.asynccontextmanager
+async def two_processes(
+    valkey: ValkeyServer, limit: int
+) -> AsyncIterator[list[tuple[RedisWindows, RateLimits]]]:
+    """As two processes of one installation have them."""
     async with AsyncExitStack() as stack:
-        limits = []
+        found = []
         for _ in range(2):
             server = RedisServer(valkey.url, installation="tests")
             stack.push_async_callback(server.close)
             windows = RedisWindows(server)
             stack.push_async_callback(windows.close)
-            limits.append(
-                (windows, RateLimits(tiers={}, without_tier=Allowance(4, 1), shared=windows))
-            )
-        caller = Caller.address("198.51.100.7")
+            allowance = Allowance(limit, 1)
+            found.append((windows, RateLimits(tiers={}, without_tier=allowance, shared=windows)))
+        yield found
+
+
+async def test_what_others_used_up_is_not_held_against_a_process_on_its_own(
+    valkey: ValkeyServer,
+) -> None:
+    caller = Caller.address("198.51.100.7")
+    async with two_processes(valkey, 4) as ((_, busy), (_, other)):
+        for _ in range(4):
+            assert (await busy.charge(caller, Policy.REQUESTS)).admitted
+        for _ in range(4):
+            assert not (await other.charge(caller, Policy.REQUESTS)).admitted
+        valkey.kill()
+        assert (await other.charge(caller, Policy.REQUESTS)).remaining == 3
+        assert not (await busy.charge(caller, Policy.REQUESTS)).admitted
+
+
+async def test_it_shares_again_by_itself_once_redis_is_back(valkey: ValkeyServer) -> None:
+    caller = Caller.address("198.51.100.7")
+    async with two_processes(valkey, 4) as limits:
         valkey.kill()
         for _, one in limits:
             assert (await one.charge(caller, Policy.REQUESTS)).remaining == 3
