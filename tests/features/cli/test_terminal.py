@@ -53,9 +53,10 @@ def ended(process: "subprocess.Popen[str]", number: signal.Signals) -> tuple[int
     limit = threading.Timer(PATIENCE, process.kill)
     limit.start()
     # Not `communicate`: with a timeout it forgets what was read ahead with the lines before.
-    said = process.stderr.read()
+    with process:
+        said = process.stderr.read()
     limit.cancel()
-    return process.wait(), said
+    return process.returncode, said
 
 
 def test_a_server_says_where_it_is_and_ends_in_good_order(folder: Path) -> None:
