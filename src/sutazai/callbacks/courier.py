@@ -29,7 +29,7 @@ from sutazai.engine.job import (
 from sutazai.errors import ErrorCode, SutazaiError
 
 KIND = "callback"
-CONSUMER = Consumer(KIND, (KIND,), 64)
+CONSUMER = Consumer(KIND, (KIND,), 256)
 
 _GONE = 410
 _NOT_SENT = (
@@ -129,11 +129,14 @@ class Courier:
         wait = self._lanes.enter(**lane)
         if wait is not None:
             return Released("others of this host or user are under way", clock.now() + wait)
-        began = time.monotonic()
+        began: float | None = None
         try:
-            return await self._attempt(job, ticket)
+            async with self._lanes.sending_to(ticket.host):
+                began = time.monotonic()
+                return await self._attempt(job, ticket)
         finally:
-            self._lanes.leave(**lane, took=time.monotonic() - began)
+            took = None if began is None else time.monotonic() - began
+            self._lanes.leave(**lane, took=took)
 
     async def _attempt(self, job: Job, ticket: Ticket) -> Outcome:
         now = clock.now()

@@ -17,7 +17,6 @@ from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from sutazai import clock, ids
-from sutazai.callbacks.lanes import Lanes
 from sutazai.callbacks.model import DELAYS, Delivery, DeliveryStatus
 from sutazai.database import Connection
 from sutazai.engine import store
@@ -227,7 +226,7 @@ async def test_a_receiver_that_hangs_is_left_after_a_while(
 
 
 async def test_receivers_that_hang_hold_up_no_other(rigged: Rigged, receiver: Receiver) -> None:
-    rig = await rigged(lanes=Lanes(most_per_user=60))
+    rig = await rigged()
     rig.names.addresses = {f"{name}.test": [["127.0.0.1"]] for name in ("hangs", "works")}
     receiver.replies = [hang] * 4
     held_up = [await rig.end(receiver.url(host="hangs.test")) for _ in range(100)]

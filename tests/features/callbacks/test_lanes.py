@@ -45,7 +45,7 @@ def test_who_waits_comes_back_one_after_the_other_as_fast_as_the_lane_moves() ->
         lanes.leave(host="slow", user_id="u", took=20.0)
     lanes.enter(host="slow", user_id="u")
     waits = [lanes.enter(host="slow", user_id="u") or 0 for _ in range(3)]
-    assert [round(wait / SECOND) for wait in waits] == [10, 20, 30]
+    assert [round(wait / SECOND) for wait in waits] == [5, 10, 15]
 
 
 def test_nobody_waits_longer_than_a_minute_and_a_long_line_does_not_come_back_at_once() -> None:
