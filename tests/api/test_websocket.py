@@ -10,7 +10,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from sutazai.api import live, websocket
+from sutazai.api import live, sockets, websocket
 from sutazai.events import streams
 from tests.api.server import (
     PATIENCE,
@@ -255,7 +255,7 @@ async def test_frames_that_are_no_text_or_too_long_end_the_connection(
 async def test_a_flood_ends_the_connection(
     server: Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "_MOST_MESSAGES", 20)
+    monkeypatch.setattr(sockets, "MOST_MESSAGES", 20)
     async with talking(port) as client:
         with contextlib.suppress(websockets.ConnectionClosed):
             for _ in range(50):

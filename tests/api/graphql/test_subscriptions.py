@@ -11,7 +11,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from sutazai.api import live
+from sutazai.api import live, sockets
 from sutazai.api.graphql import socket
 from sutazai.cli.wire import WireProtocol
 from tests.api.agents import Obedient
@@ -257,7 +257,7 @@ async def test_frames_beyond_all_measure_end_it(server: Server, port: int) -> No
 
 
 async def test_a_flood_ends_it(server: Server, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "_MOST_MESSAGES", 20)
+    monkeypatch.setattr(sockets, "MOST_MESSAGES", 20)
     async with talking(port) as client:
         with contextlib.suppress(websockets.ConnectionClosed):
             for _ in range(50):
@@ -351,7 +351,7 @@ async def test_a_session_that_ends_ends_the_connection(
 async def test_who_does_not_read_is_cut_off(
     server: Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(sockets, "SEND_SECONDS", 0.2)
     cut = asyncio.Event()
     inner = WireProtocol.cut
 
