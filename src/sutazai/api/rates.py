@@ -32,12 +32,13 @@ GRAPHQL = "/graphql"
 
 # Whoever watches over the server must always get an answer, or it is restarted for being busy.
 _UNCOUNTED = frozenset(f"{path}/health" for path in (PREFIX, *VERSIONS))
-_COUNTED = (f"{PREFIX}/", GRAPHQL)
+_COUNTED = (f"{PREFIX}/", GRAPHQL, "/ws")
+_STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
 _network_of = functools.lru_cache(maxsize=4096)(network_of)
 
 
 class RateLimited:
-    """Counts every request below /api and /graphql, answers 429 to those over the limit.
+    """Counts every request below /api and /graphql and the handshakes of WebSockets; 429 above.
 
     Probes of `/health` are told how they stand, but neither counted nor refused. Whose request it
     is, is found out here, and the endpoint need not do it again.
@@ -52,7 +53,7 @@ class RateLimited:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         path = scope["path"]
-        if scope["type"] != "http" or not path.startswith(_COUNTED):
+        if not path.startswith(_COUNTED):
             await self._app(scope, receive, send)
             return
         if path in _UNCOUNTED:
@@ -62,7 +63,7 @@ class RateLimited:
         standings = scope["state"]["standings"] = [standing]
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in _STARTS:
                 message["headers"] = [*message.get("headers", ()), *headers_of(standings)]
             await send(message)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from tests.api.server import (
     PASSWORD,
@@ -13,6 +15,7 @@ from tests.api.server import (
     client_of,
     error_of,
     log_in,
+    on_a_socket,
     serving,
     settings_for,
     submit,
@@ -123,6 +126,23 @@ async def test_without_a_valid_credential_the_address_counts(limited: Server) ->
     assert (await client_at(limited, "198.51.100.8").get("/auth/me")).status_code == 401
     token = limited.user.headers["authorization"].removeprefix("Bearer ")
     assert (await client_at(limited, "198.51.100.7", token).get("/auth/me")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/ws", "/graphql"])
+async def test_opening_sockets_counts(limited: Server, path: str) -> None:
+    async with on_a_socket(limited.application) as port:
+        refused = None
+        for _ in range(REQUESTS + 1):
+            try:
+                async with connect(f"ws://127.0.0.1:{port}{path}"):
+                    pass
+            except InvalidStatus as error:
+                refused = error.response
+                break
+        assert refused is not None
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.headers["ratelimit-policy"] == POLICY
 
 
 async def test_an_ipv6_network_counts_as_one(limited: Server) -> None:
