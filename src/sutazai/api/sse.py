@@ -17,6 +17,7 @@ from sutazai.events.streams import Closed, EventStreams, Reset, Subscription, To
 HEARTBEAT_SECONDS = 15.0
 
 _RETRY_MILLISECONDS = 2000
+_FAREWELL_SECONDS = 1.0
 
 
 def block_of(event: Event) -> bytes:
@@ -35,6 +36,10 @@ def _told(name: str, position: int, data: dict[str, Any]) -> bytes:
         name.encode(),
         msgspec.json.encode(data),
     )
+
+
+def _unavailable(message: str) -> dict[str, str]:
+    return {"code": "SERVICE_UNAVAILABLE", "message": message}
 
 
 class EventStreamResponse(Response):
@@ -120,12 +125,18 @@ async def _forward(subscription: Subscription, writer: _Writer) -> None:
             # With an id, which moves a client on past events that were not for it.
             await writer.write(b"id: %d\nevent: ping\ndata:\n\n" % subscription.position)
             continue
-        except TooSlow as slow:
+        except TooSlow:
             message = "Too slow: events came faster than they were read. Resume from the last id."
-            data = {"code": "SERVICE_UNAVAILABLE", "message": message}
-            await writer.write(_told("closed", slow.position, data))
+            await writer.write(_told("closed", subscription.position, _unavailable(message)))
             return
         except Closed:
+            message = "The server is stopping. Connect again in a moment."
+            # Who does not read must not hold up the stop.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FAREWELL_SECONDS):
+                    await writer.write(
+                        _told("closed", subscription.position, _unavailable(message))
+                    )
             return
         if isinstance(found, Reset):
             message = "Events after the id that was asked for are no longer kept; the rest follows."
