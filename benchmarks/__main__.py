@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import backlog, fanout, idle, review, throughput
+from benchmarks import backlog, events, fanout, idle, limits, review, throughput
 
 _PARTS: dict[str, Callable[[], object]] = {
     "throughput": throughput.main,
+    "events": events.main,
     "fanout": fanout.main,
+    "limits": limits.main,
     "idle": idle.main,
     "backlog": backlog.main,
     "review": review.main,

@@ -251,7 +251,7 @@ def main(rounds: int = 3, tasks: int = 60) -> None:
         return uvloop.run(_measure(server, *what))  # type: ignore[arg-type]  # as above
 
     fast: dict[str, list[float]] = {"ours": [], "theirs": []}
-    with servers.ours(SUTAZAI_RATE_LIMITS="off") as ours, manager() as theirs:
+    with servers.ours() as ours, manager() as theirs:
         run(ours, 5, None, 0)
         run(theirs, 5, None, 0)
         for _ in range(rounds):

@@ -17,6 +17,12 @@ import psutil
 from benchmarks.http_load import call, request
 
 PASSWORD = "benchmark-password"
+# Requests are counted as they are for users, only with more room than any benchmark takes.
+_PLENTY = {
+    "SUTAZAI_RATE_LIMIT_REQUESTS": "1000000",
+    "SUTAZAI_RATE_LIMIT_REQUESTS_PREMIUM": "1000000",
+    "SUTAZAI_RATE_LIMIT_TASKS_PREMIUM": "1000000",
+}
 _BARE = """
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
@@ -101,14 +107,17 @@ def bare() -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def ours(*, data_dir: Path | None = None, **env: str) -> Iterator[Server]:
-    """`sutazai serve`, embedded, logged in as admin."""
+def ours(
+    *, data_dir: Path | None = None, script: str | None = None, **env: str
+) -> Iterator[Server]:
+    """`sutazai serve`, embedded, logged in as admin; or a script that takes its arguments."""
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         data = data_dir or Path(directory) / "data"
-        command = [sys.executable, "-m", "sutazai", "serve", "--port", str(port)]
+        program = ["-m", "sutazai"] if script is None else ["-c", script]
+        command = [sys.executable, *program, "serve", "--port", str(port)]
         command += ["--data-dir", str(data), "--workspace", directory]
-        settings = {"SUTAZAI_ADMIN_PASSWORD": PASSWORD, **env}
+        settings = {"SUTAZAI_ADMIN_PASSWORD": PASSWORD, **_PLENTY, **env}
         with _running(command, port, "/api/v1/health", **settings) as (pid, seconds):
             body = json.dumps({"username": "admin", "password": PASSWORD}).encode()
             answer = call(port, request("POST", "/api/v1/auth/login", body=body))

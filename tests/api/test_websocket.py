@@ -10,7 +10,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from sutazai.api import live, websocket
+from sutazai.api import live, sockets, websocket
 from sutazai.events import streams
 from tests.api.server import (
     PATIENCE,
@@ -85,7 +85,7 @@ async def test_a_task_is_followed_to_its_end(server: Server, port: int) -> None:
         assert await client.hear() == {"type": "auth.ok"}
         assert await client.hear() == {"type": "subscribe.ok", "events": ["task.*", "agent.*"]}
         task = await submit(server.user)
-        heard = []
+        heard: list[JSON] = []
         while not heard or heard[-1]["type"] != "task.completed":
             message = await client.hear()
             if message["payload"].get("task_id") == task["task_id"]:
@@ -255,7 +255,7 @@ async def test_frames_that_are_no_text_or_too_long_end_the_connection(
 async def test_a_flood_ends_the_connection(
     server: Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "_MOST_MESSAGES", 20)
+    monkeypatch.setattr(sockets, "MOST_MESSAGES", 20)
     async with talking(port) as client:
         with contextlib.suppress(websockets.ConnectionClosed):
             for _ in range(50):

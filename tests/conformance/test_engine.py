@@ -10,7 +10,7 @@ from sutazai import clock
 from sutazai.database import Connection
 from sutazai.engine import store
 from sutazai.engine.ending import decide
-from sutazai.engine.job import Consumer, Failed, Job, NewJob, Outcome, Succeeded
+from sutazai.engine.job import Consumer, Failed, Job, NewJob, Outcome, Released, Succeeded
 from tests.conformance.rig import Rig, always, waits_for
 
 NEW = NewJob(key="new", kind="k", queue="q")
@@ -147,6 +147,22 @@ async def test_a_failure_that_would_come_again_ends_the_job(rig: Rig) -> None:
     await rig.enqueue("job")
     await rig.until_ended("job")
     assert rig.ends("job") == [(1, "Failed", True)]
+
+
+async def test_an_outcome_may_say_when_the_job_is_to_run_again(rig: Rig) -> None:
+    hour = 3_600 * clock.SECOND
+    in_an_hour = clock.now() + hour
+    rig.handler.scripts["failed"] = always(Failed("X", "no", retryable=True, delay=hour))
+    rig.handler.scripts["released"] = always(Released("not now", in_an_hour))
+    await rig.worker()
+    await rig.enqueue("failed", "released")
+    await rig.until_ends("failed", 1)
+    await rig.until_ends("released", 1)
+    jobs = await rig.jobs()
+    assert (jobs["failed"].state, jobs["failed"].attempt) == ("scheduled", 1)
+    assert in_an_hour <= jobs["failed"].run_at <= clock.now() + hour
+    assert (jobs["released"].state, jobs["released"].attempt) == ("scheduled", 0)
+    assert jobs["released"].run_at == in_an_hour
 
 
 async def test_an_attempt_is_stopped_when_its_time_is_up(rig: Rig) -> None:

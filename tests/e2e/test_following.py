@@ -85,8 +85,7 @@ def test_followers_end_with_exactly_the_events_of_the_log(
         try:
             end = time.monotonic() + SECONDS
             while time.monotonic() < end:
-                # Not a wait for something: the victims live for a while of no particular length.
-                time.sleep(chance.random())
+                time.sleep(chance.random())  # the victims live for no particular while
                 if chance.random() < 0.25:
                     server.process.send_signal(chance.choice([signal.SIGKILL, signal.SIGTERM]))
                     server.process.wait(30)

@@ -18,14 +18,13 @@ from redis.exceptions import RedisError
 from sutazai import clock
 from sutazai.adapters.redis_server import RedisServer, reason_of
 from sutazai.errors import SutazaiError
+from sutazai.events.catalogue import PUBLISHED
 from sutazai.events.feed import EventFeed
 from sutazai.events.hub import EventHub
 from sutazai.events.model import Event
 from sutazai.events.streams import EventStreams, Reset, Sight, Subscription, TooSlow
 
 CHANNEL = "events"
-RESOURCES = frozenset({"agents", "tasks", "workflows"})
-"""What is published. A channel knows no permissions, so what tells of accounts stays away."""
 
 # Take or renew the lease, if nobody else holds it and, for who is `patient`, the position is not
 # lost; then publish, if the position is where the caller believes it to be.
@@ -148,7 +147,7 @@ class RedisPublisher:
         """Publish for as long as the lease is ours and the position where we left it."""
         start = await self._start_from(state.position)
         self._saw_another = False
-        sight = Sight(RESOURCES, "")
+        sight = Sight(PUBLISHED, "")
         async with self._streams.subscribe(sight, ("*",), after=start) as subscription:
             self._subscription = subscription
             try:

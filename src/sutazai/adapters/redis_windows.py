@@ -122,8 +122,8 @@ class RedisWindows:
                         asked.answer.set_result(count)
         except Exception as error:
             # Whatever it is, it must not cost a request more than its share of the limit.
-            _logger.warning("rate_limits.redis_out_of_reach", reason=reason_of(error))
             self._probe = asyncio.create_task(self._until_back())
+            _logger.warning("rate_limits.redis_out_of_reach", reason=reason_of(error))
         finally:
             self._leave(batch)
             if self._probe is not None:

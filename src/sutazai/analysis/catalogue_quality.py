@@ -183,6 +183,21 @@ _BUGS = (
     ),
     _rule(
         "bug",
+        "coroutine-not-awaited",
+        "high",
+        "The coroutine is made and dropped: nothing of it ever runs.",
+        "Write `await` before the call, or start it in an `asyncio.TaskGroup`.",
+        confidence="high",
+    ),
+    _rule(
+        "bug",
+        "changed-while-iterated",
+        "medium",
+        "A loop takes from what it runs over: elements are skipped, or a RuntimeError ends it.",
+        "Loop over a copy, or build a new collection of what is to stay.",
+    ),
+    _rule(
+        "bug",
         "jump-in-finally",
         "high",
         "Leaving from `finally` throws away the exception that is on its way.",
@@ -361,7 +376,7 @@ _MAINTAINABILITY = (
         "low",
         "A star import hides where names come from.",
         "Import the names that are used.",
-        "F405 F406",
+        "F403 F406",
     ),
     _rule(
         "maintainability",

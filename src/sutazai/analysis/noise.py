@@ -43,6 +43,13 @@ def is_noise(raw: RawFinding, source: Source, module: Module | None) -> bool:
             return module is not None and not _concerns_a_secret(raw, module)
         case "sql-injection":
             return module is not None and not _is_open_sql(raw, module)
+        case "command-injection":
+            # Bandit takes any argument called `shell` for the one of `subprocess`.
+            return raw.code == "B604" and module is not None and not _sets_shell(raw, module)
+        case "file-left-open":
+            return module is not None and _is_closed_by_somebody(raw, module)
+        case "star-import":
+            return source.file.rpartition("/")[2] == "__init__.py"  # it gathers a package's names
         case "binds-all-interfaces":
             return module is not None and _is_compared(raw, module)
         case "undefined-name":
@@ -69,6 +76,53 @@ def _guards_something(raw: RawFinding, module: Module) -> bool:
                 left=ast.Name(id=name), ops=[ast.Lt() | ast.LtE() | ast.Gt() | ast.GtE()]
             ) if function is not None:
                 return name in {argument.arg for argument in function.args.args}
+            case _:
+                pass
+    return False
+
+
+def _sets_shell(raw: RawFinding, module: Module) -> bool:
+    return any(
+        keyword.arg == "shell"
+        and isinstance(keyword.value, ast.Constant)
+        and keyword.value.value is True
+        for node in module.starting_at(raw.line, ast.Call)
+        for keyword in node.keywords
+    )
+
+
+def _is_closed_by_somebody(raw: RawFinding, module: Module) -> bool:
+    """Whether the opened file is kept by an object, handed to the caller or closed in `finally`."""
+    for node in module.starting_at(raw.line, ast.Call):
+        statement = parent(node)
+        if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is not node:
+            continue
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        match targets[0]:
+            case ast.Attribute():
+                return True
+            case ast.Name(id=name):
+                return _is_let_go(name, enclosing_function(node) or module.tree)
+            case _:
+                return False
+    return False
+
+
+def _is_let_go(name: str, scope: ast.AST) -> bool:
+    for node in ast.walk(scope):
+        match node:
+            case ast.Return(value=ast.Name(id=given)) | ast.Yield(value=ast.Name(id=given)):
+                if given == name:
+                    return True
+            case ast.Try(finalbody=[_, *_] as last):
+                for step in last:
+                    for call in ast.walk(step):
+                        match call:
+                            case ast.Attribute(value=ast.Name(id=closed), attr="close"):
+                                if closed == name:
+                                    return True
+                            case _:
+                                pass
             case _:
                 pass
     return False

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from sutazai.analysis.engines.bandit import BanditEngine
-from sutazai.analysis.engines.ruff import MESSAGES_PER_FILE, RuffError, RuffRun
+from sutazai.analysis.engines.ruff import MESSAGES_PER_FILE, RuffError, RuffRun, RuffTimeout
 from sutazai.analysis.engines.secrets import scan_text
 from sutazai.analysis.findings import Finding, RawFinding
 from sutazai.analysis.merge import merge
@@ -70,13 +70,14 @@ class Analyser:
                     if since > _COLLECT_EVERY and not gc.isenabled():
                         gc.collect()
                         since = 0
-                found, failure = _ruff_results(ruff)
+                parsed = [work.source for work in works if work.source and work.module]
+                found, failure = _ruff_results(ruff, parsed, Path(folder, "again"))
             finally:
                 if ruff is not None:
                     ruff.stop()
         for work in works:
-            if failure and work.source and work.source.is_python:
-                work.fail(1, failure)
+            if work.source and work.source.is_python and work.item.file not in found:
+                work.fail(1, f"ruff failed, so its rules did not run: {failure}")
                 work.transient = True
         for work in works:
             with _time_limit(work):
@@ -166,13 +167,27 @@ def _time_limit(work: _Work) -> Iterator[None]:
         signal.signal(signal.SIGPROF, previous)
 
 
-def _ruff_results(ruff: RuffRun | None) -> tuple[dict[str, list[RawFinding]], str]:
+def _ruff_results(
+    ruff: RuffRun | None, parsed: list[Source], folder: Path
+) -> tuple[dict[str, list[RawFinding]], str]:
+    """Ruff's findings by file; of the files that are missing there, why ruff has none."""
     if ruff is None:
         return {}, ""
     try:
         return ruff.results(), ""
+    except RuffTimeout as error:
+        return {}, str(error)
     except RuffError as error:
-        return {}, f"ruff failed, so its rules did not run: {error}"
+        failure = str(error)
+    # One file nested too deeply takes ruff down with it. Our own parser refused that one too, and
+    # reported it: the others are asked about again without it.
+    if not parsed:
+        return {}, failure
+    folder.mkdir()
+    try:
+        return RuffRun(parsed, folder).results(), failure
+    except RuffError as error:
+        return {}, str(error)
 
 
 def analysers() -> dict[str, str]:

@@ -72,8 +72,9 @@ class Scope:
     def _note(self, node: ast.AST) -> None:
         match node:
             case ast.Assign(targets=targets, value=value):
+                grows = grown(node) is not None  # by what is added, which tells no kind
                 for target in targets:
-                    self._target(node, target, value)
+                    self._target(node, target, None if grows else value)
             case ast.AnnAssign(target=target, value=value) if value is not None:
                 self._target(node, target, value)
             case ast.NamedExpr(target=target, value=value):
@@ -121,6 +122,22 @@ def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
             stack.extend(list(ast.iter_child_nodes(inner))[::-1])
 
 
+def grown(statement: ast.AST) -> tuple[str, ast.expr] | None:
+    """The name and what is added to it, of `name += added` and `name = name + … + added`."""
+    match statement:
+        case ast.AugAssign(target=ast.Name(id=name), op=ast.Add(), value=added):
+            return name, added
+        case ast.Assign(
+            targets=[ast.Name(id=name)], value=ast.BinOp(op=ast.Add(), right=added) as value
+        ):
+            first: ast.expr = value
+            while isinstance(first, ast.BinOp) and isinstance(first.op, ast.Add):
+                first = first.left
+            return (name, added) if isinstance(first, ast.Name) and first.id == name else None
+        case _:
+            return None
+
+
 def kind_of(value: ast.expr) -> str:
     """A word for the type of an expression; `other` where it cannot be told."""
     if isinstance(value, ast.Constant):
@@ -149,7 +166,7 @@ def repeating_loop(node: ast.AST) -> Loop | None:
         if isinstance(above, Loop):
             repeated = above.test if isinstance(above, ast.While) else None
             in_body = any(inner is child for child in above.body) or inner is repeated
-            if in_body and not _is_short(above) and not _leaves(node, above):
+            if in_body and not _is_short(above) and not leaves(node, above):
                 return above
         inner, above = above, parent(above)
     return None
@@ -182,7 +199,7 @@ def _is_short(loop: Loop) -> bool:
             return False
 
 
-def _leaves(node: ast.AST, loop: Loop) -> bool:
+def leaves(node: ast.AST, loop: Loop) -> bool:
     """Whether the block around `node` ends in return, break or raise, so that it runs once."""
     statement: ast.AST | None = node
     while statement is not None and statement is not loop:

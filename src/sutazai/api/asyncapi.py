@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sutazai.events.catalogue import EVENT_TYPES, EventType
+from sutazai.events.catalogue import EVENT_TYPES, PUBLISHED, EventType
 
 _STRING: dict[str, Any] = {"type": "string"}
 _MOMENT = {"type": "string", "format": "date-time"}
@@ -82,12 +82,14 @@ def document(version: str) -> dict[str, Any]:
     messages: dict[str, Any] = {}
     for name, (summary, properties, required) in (_FROM_CLIENT | _FROM_SERVER).items():
         messages[_id(name)] = _told(name, summary, properties, required)
-    on_socket, in_stream = [], []
+    on_socket, in_stream, on_redis = [], [], []
     for event in EVENT_TYPES:
         socket, stream = _id(event.name), _id(event.name) + "Event"
         messages[socket], messages[stream] = _on_socket(event), _in_stream(event)
         on_socket.append(socket)
         in_stream.append(stream)
+        if event.resource in PUBLISHED:
+            on_redis.append(stream)
     client = [_id(name) for name in _FROM_CLIENT]
     server = [*(_id(name) for name in _FROM_SERVER), *on_socket]
     return {
@@ -124,14 +126,14 @@ def document(version: str) -> dict[str, Any]:
                 "events",
                 "Redis pub/sub, which loses what is sent while nobody listens; the log has it all.",
                 "redis",
-                in_stream,
+                on_redis,
             ),
         },
         "operations": {
             "hearClient": _operation("receive", "socket", client),
             "tellListener": _operation("send", "socket", server),
             "streamEvents": _operation("send", "stream", in_stream),
-            "publishEvents": _operation("send", "redis", in_stream),
+            "publishEvents": _operation("send", "redis", on_redis),
         },
         "components": {"messages": messages, "schemas": _schemas()},
     }

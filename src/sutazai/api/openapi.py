@@ -31,11 +31,20 @@ def _header(description: str, **schema: Any) -> dict[str, Any]:
 
 _HEADERS = {
     "X-Request-ID": _header("The request's own id, or the one it was given"),
+    "RateLimit": _header(
+        "How the caller stands: by policy, what remains (r) and seconds until there is more (t)",
+        examples=['"requests";r=99;t=60'],
+    ),
+    "RateLimit-Policy": _header(
+        "What the caller may do: by policy, how often (q) in how many seconds (w)",
+        examples=['"requests";q=100;w=60'],
+    ),
     "Location": _header("Where the new resource is", format="uri-reference"),
     "Idempotency-Replayed": _header("This is the answer of the first time", const="true"),
     "Retry-After": _header("Seconds until it is worth trying again, where waiting can help"),
     "WWW-Authenticate": _header("How to say who one is", const="Bearer"),
 }
+_ALWAYS = ("X-Request-ID", "RateLimit", "RateLimit-Policy")
 _HEADERS_OF_ERRORS = {
     401: ("WWW-Authenticate",),
     409: ("Retry-After",),
@@ -81,12 +90,14 @@ def _error(status: int) -> dict[str, Any]:
 
 
 def _headers(*names: str) -> dict[str, Any]:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", *names)}
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*_ALWAYS, *names)}
 
 
 def _complete(operation: dict[str, Any]) -> None:
     name = operation["operationId"]
     failing = {500, 503}
+    if name != "getHealth":
+        failing |= {429}
     if name not in _OPEN:
         operation["security"] = [{"bearer": []}, {"apiKey": []}]
         failing |= {401}

@@ -32,6 +32,7 @@ GRAPHQL = "/graphql"
 
 # Whoever watches over the server must always get an answer, or it is restarted for being busy.
 _UNCOUNTED = frozenset(f"{path}/health" for path in (PREFIX, *VERSIONS))
+_COUNTED = (f"{PREFIX}/", GRAPHQL)
 _network_of = functools.lru_cache(maxsize=4096)(network_of)
 
 
@@ -44,13 +45,14 @@ class RateLimited:
 
     def __init__(self, app: ASGIApp, services: Services, limits: RateLimits) -> None:
         self._app = app
-        self._authenticate = services.identity.authenticate
+        self._identity = services.identity
         self._limits = limits
+        self._instruments = services.instruments
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         path = scope["path"]
-        if scope["type"] != "http" or not path.startswith((PREFIX + "/", GRAPHQL)):
+        if scope["type"] != "http" or not path.startswith(_COUNTED):
             await self._app(scope, receive, send)
             return
         if path in _UNCOUNTED:
@@ -67,6 +69,7 @@ class RateLimited:
         if standing.admitted:
             await self._app(scope, receive, send_with_headers)
         else:
+            self._instruments.rate_limited(Policy.REQUESTS)
             refused = error_response(too_many(standing), scope["state"]["request_id"])
             await refused(scope, receive, send_with_headers)
 
@@ -74,9 +77,11 @@ class RateLimited:
         credential = credential_in(scope["headers"])
         if not credential:
             return _address(scope)
+        principal = self._identity.known(credential)
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
-                principal = await self._authenticate(credential)
+            if principal is None:
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    principal = await self._identity.authenticate(credential)
         except SutazaiError as error:
             scope["state"]["principal"] = error
             return _address(scope)
@@ -97,9 +102,20 @@ def _address(scope: Scope) -> Caller:
 
 def headers_of(standings: list[Standing]) -> list[tuple[bytes, bytes]]:
     """The RateLimit fields; `t` is when the next request leaves the window, as Retry-After is."""
-    said = ", ".join(f'"{one.policy}";r={one.remaining};t={one.resets_in}' for one in standings)
-    policies = ", ".join(f'"{one.policy}";q={one.limit};w={WINDOW_SECONDS}' for one in standings)
-    return [(b"ratelimit", said.encode()), (b"ratelimit-policy", policies.encode())]
+    said = [
+        '"%s";r=%d;t=%d' % (policy, remaining, resets_in)  # noqa: UP031  # on every request
+        for policy, _, _, remaining, resets_in in standings
+    ]
+    policies = [_policy(one.policy, one.limit) for one in standings]
+    return [
+        (b"ratelimit", ", ".join(said).encode()),
+        (b"ratelimit-policy", ", ".join(policies).encode()),
+    ]
+
+
+@functools.lru_cache
+def _policy(policy: Policy, limit: int) -> str:
+    return f'"{policy}";q={limit};w={WINDOW_SECONDS}'
 
 
 class CountedSubmission:
@@ -119,6 +135,7 @@ class CountedSubmission:
         self._limits = services.rates
         self._scope = scope
         self._caller = Caller.user(principal.user_id, principal.tier)
+        self._instruments = services.instruments
         self._replay = replay
         self._charged = False
 
@@ -130,6 +147,7 @@ class CountedSubmission:
         self._tell(standing)
         self._charged = standing.admitted
         if not standing.admitted:
+            self._instruments.rate_limited(Policy.SUBMISSIONS)
             refusal = too_many(standing)
             if self._replay is None:
                 raise refusal

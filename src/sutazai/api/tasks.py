@@ -84,7 +84,7 @@ class TaskRequest(Input):
             depends_on=tuple(dict.fromkeys(map(str, self.depends_on))),
             agent=self.agent,
             tags=tuple(dict.fromkeys(self.tags)),
-            callback_url=callback_url or self.callback_url,
+            callback_url=self.callback_url if callback_url is None else callback_url,
         )
 
 

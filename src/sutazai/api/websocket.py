@@ -7,17 +7,16 @@ The client sends `auth`, `subscribe` and `ping`; the server answers each, then s
 import asyncio
 import contextlib
 import struct
-from collections.abc import Coroutine
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
-import structlog
 from starlette.types import Receive, Scope, Send
 
 from sutazai import clock
 from sutazai.api.live import SEND_SECONDS, Listener
 from sutazai.api.services import Services
+from sutazai.api.sockets import STOPPING, TOO_SLOW, Conversation, Ending
 from sutazai.errors import Detail, ErrorCode, SutazaiError
 from sutazai.events.model import Event
 from sutazai.events.streams import (
@@ -31,12 +30,7 @@ from sutazai.events.streams import (
 
 AUTH_SECONDS = 10.0
 
-_UNSUPPORTED, _POLICY, _FAILED, _RESTART, _AGAIN = 1003, 1008, 1011, 1012, 1013
-# More than any client needs to say; each costs us an answer.
-_MOST_MESSAGES, _PER_SECONDS = 200, 10.0
-_LONGEST_REASON = 123
-
-_logger = structlog.get_logger(__name__)
+_POLICY = 1008
 
 
 class Auth(msgspec.Struct, tag="auth", forbid_unknown_fields=True):
@@ -57,13 +51,6 @@ class Ping(msgspec.Struct, tag="ping"):
 
 
 _decode = msgspec.json.Decoder(Auth | Subscribe | Ping).decode
-
-
-class _Ending(NamedTuple):
-    """The code and the reason that the connection is closed with."""
-
-    code: int
-    reason: str
 
 
 def message_of(event: Event) -> bytes:
@@ -89,94 +76,47 @@ def frame_of(event: Event) -> bytes:
     return head + message
 
 
-class LiveSocket:
+class LiveSocket(Conversation):
     """One client's connection."""
 
+    flooded = Ending(_POLICY, "Too many messages: 20 a second are plenty.")
+    not_text = Ending(1003, "Send text frames with JSON.")
+    failed_code = 1011
+
     def __init__(self, services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(scope, receive, send)
         self._services = services
-        self._receive = receive
-        self._send = send
-        # Where the server has it: see `cli.wire`.
-        self._wire = scope.get("extensions", {}).get("sutazai.wire")
-        self._request_id: str = scope["state"]["request_id"]
-        self._ended: asyncio.Future[_Ending | None] = asyncio.get_running_loop().create_future()
-        self._tasks: set[asyncio.Task[_Ending | None]] = set()
         self._listener: Listener | None = None
         self._authenticated = asyncio.Event()
         self._subscription: Subscription | None = None
-        self._forwarding: asyncio.Task[_Ending | None] | None = None
+        self._forwarding: asyncio.Task[Ending | None] | None = None
         self._opened = contextlib.AsyncExitStack()
-        self._window, self._messages = 0.0, 0
 
     async def serve(self) -> None:
         """Talk until either side has had enough."""
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept"})
         try:
-            _ = self._spawn(self._read()), self._spawn(self._guard())
-            ending = await self._ended
+            await self._converse(self._read(), self._guard())
         finally:
-            for task in self._tasks:
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
             await self._opened.aclose()
-        if ending is not None:
-            await self._close(ending)
-
-    def _spawn(self, work: Coroutine[Any, Any, _Ending | None]) -> asyncio.Task[_Ending | None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[_Ending | None]) -> None:
-        """The first part that ends decides how the whole does."""
-        self._tasks.discard(task)
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
-            ending = task.result()
-        elif isinstance(error, OSError):
-            ending = None  # the client is gone
-        else:
-            _logger.error("websocket.crashed", exc_info=error)
-            ending = _Ending(_FAILED, f"Something went wrong; see {self._request_id} in the log.")
-        if not self._ended.done():
-            self._ended.set_result(ending)
 
     # --- what the client says
 
-    async def _read(self) -> _Ending | None:
-        while True:
-            message = await self._receive()
-            if message["type"] == "websocket.disconnect":
-                return None
-            if self._floods():
-                return _Ending(_POLICY, "Too many messages: 20 a second are plenty.")
-            text = message.get("text")
-            if text is None:
-                return _Ending(_UNSUPPORTED, "Send text frames with JSON.")
+    async def _read(self) -> Ending | None:
+        async for text in self._heard():
+            if isinstance(text, Ending):
+                return text
             try:
-                said = _decode(text)
+                if ending := await self._obey(_decode(text)):
+                    return ending
             except (msgspec.DecodeError, UnicodeEncodeError) as error:
                 await self._complain(_not_understood(str(error)))
-                continue
-            try:
-                if ending := await self._heard(said):
-                    return ending
             except SutazaiError as error:
                 await self._complain(error)
+        return None
 
-    def _floods(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        if now - self._window > _PER_SECONDS:
-            self._window, self._messages = now, 0
-        self._messages += 1
-        return self._messages > _MOST_MESSAGES
-
-    async def _heard(self, said: Auth | Subscribe | Ping) -> _Ending | None:
+    async def _obey(self, said: Auth | Subscribe | Ping) -> Ending | None:
         if isinstance(said, Ping):
             await self._say({"type": "pong"})
         elif isinstance(said, Auth):
@@ -185,7 +125,7 @@ class LiveSocket:
             await self._subscribe(said)
         return None
 
-    async def _authenticate(self, token: str) -> _Ending | None:
+    async def _authenticate(self, token: str) -> Ending | None:
         credential = token.strip()
         scheme, _, rest = credential.partition(" ")
         if scheme.lower() == "bearer":
@@ -195,7 +135,7 @@ class LiveSocket:
             principal = await check()
         except SutazaiError as error:
             if error.code is ErrorCode.UNAUTHORIZED:
-                return _Ending(_POLICY, error.message)
+                return Ending(_POLICY, error.message)
             raise
         if self._listener is None:
             self._listener = Listener(principal, check)
@@ -238,19 +178,19 @@ class LiveSocket:
 
     # --- what the server says
 
-    async def _guard(self) -> _Ending:
+    async def _guard(self) -> Ending:
         try:
             async with asyncio.timeout(AUTH_SECONDS):
                 await self._authenticated.wait()
         except TimeoutError:
-            return _Ending(_POLICY, f"No auth within {AUTH_SECONDS:g} s.")
+            return Ending(_POLICY, f"No auth within {AUTH_SECONDS:g} s.")
         assert self._listener is not None
         error = await self._listener.until_ended(
             lambda: [] if self._subscription is None else [self._subscription]
         )
-        return _Ending(_POLICY, error.message)
+        return Ending(_POLICY, error.message)
 
-    async def _forward(self, subscription: Subscription) -> _Ending:
+    async def _forward(self, subscription: Subscription) -> Ending:
         try:
             while True:
                 found = await subscription.next()
@@ -260,10 +200,10 @@ class LiveSocket:
                         await self._say({"type": "reset", "payload": payload})
                     else:
                         await self._write(found)
-        except (TooSlow, TimeoutError):
-            return _Ending(_AGAIN, "Too slow. Connect again; subscribe with since=<your last id>.")
+        except TooSlow:
+            return TOO_SLOW
         except Closed:
-            return _Ending(_RESTART, "The server is stopping. Connect again in a moment.")
+            return STOPPING
 
     async def _write(self, batch: Batch) -> None:
         if self._wire is not None:
@@ -277,10 +217,6 @@ class LiveSocket:
         taken: bool = self._wire.try_write(batch.joined(frame_of))
         return taken
 
-    async def _say(self, message: dict[str, Any]) -> None:
-        text = msgspec.json.encode(message).decode()
-        await self._send({"type": "websocket.send", "text": text})
-
     async def _complain(self, error: SutazaiError) -> None:
         payload: dict[str, Any] = {"code": error.code, "message": error.message}
         if error.details:
@@ -288,15 +224,6 @@ class LiveSocket:
         payload["timestamp"] = clock.to_iso(clock.now())
         payload["request_id"] = self._request_id
         await self._say({"type": "error", "payload": payload})
-
-    async def _close(self, ending: _Ending) -> None:
-        reason = ending.reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
-        if self._wire is not None and ending.code in (_AGAIN, _RESTART):
-            self._wire.cut(ending.code, reason)
-            return
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._send({"type": "websocket.close", "code": ending.code, "reason": reason})
 
 
 def _not_understood(problem: str) -> SutazaiError:

@@ -14,7 +14,7 @@ from sutazai.callbacks import store
 from sutazai.callbacks.lanes import Lanes
 from sutazai.callbacks.model import DELAYS, Attempt, DeliveryStatus, delay_after
 from sutazai.callbacks.secrets import Secrets
-from sutazai.database import Connection, Database
+from sutazai.database import Connection, Database, tally
 from sutazai.engine.job import (
     Consumer,
     Ending,
@@ -29,7 +29,7 @@ from sutazai.engine.job import (
 from sutazai.errors import ErrorCode, SutazaiError
 
 KIND = "callback"
-CONSUMER = Consumer(KIND, (KIND,), 64)
+CONSUMER = Consumer(KIND, (KIND,), 256)
 
 _GONE = 410
 _NOT_SENT = (
@@ -129,11 +129,14 @@ class Courier:
         wait = self._lanes.enter(**lane)
         if wait is not None:
             return Released("others of this host or user are under way", clock.now() + wait)
-        began = time.monotonic()
+        began: float | None = None
         try:
-            return await self._attempt(job, ticket)
+            async with self._lanes.sending_to(ticket.host):
+                began = time.monotonic()
+                return await self._attempt(job, ticket)
         finally:
-            self._lanes.leave(**lane, took=time.monotonic() - began)
+            took = None if began is None else time.monotonic() - began
+            self._lanes.leave(**lane, took=took)
 
     async def _attempt(self, job: Job, ticket: Ticket) -> Outcome:
         now = clock.now()
@@ -214,6 +217,7 @@ class Courier:
                 status, again, ended_at = DeliveryStatus.DELIVERED, None, now
             else:
                 status, again, ended_at = DeliveryStatus.FAILED, None, now
+            tally(connection, "callbacks", "retried" if not ending.final else status.value)
             store.set_status(
                 connection, ticket.delivery_id, status, next_attempt_at=again, ended_at=ended_at
             )

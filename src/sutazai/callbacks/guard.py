@@ -126,6 +126,9 @@ def host_of(url: str) -> str:
         raise invalid(
             FIELD, "Must not hold a user name or password; a receiver knows us by the signature."
         )
+    shown = f"[{host}]" if ":" in host else host
+    if parts.netloc.lower() not in (shown, f"{shown}:{port}"):
+        raise _wrong_host()
     if port is not None and port not in (80, 443) and port < 1024:
         raise invalid(FIELD, "The port must be 80, 443, or 1024 and above.")
     if _literal(host) is None and (len(host) > 253 or not _NAME.fullmatch(host.removesuffix("."))):

@@ -82,6 +82,8 @@ def examine(**flags: Any) -> Iterator[Found]:
     yield data_dir
     if settings.database_url is not None or data_dir.health is not Health.BROKEN:
         yield _database(settings)
+    if settings.redis_url is not None:
+        yield _redis(settings)
     for check in (_server, _workspace, _disk):
         yield check(settings)
     yield _memory()
@@ -138,6 +140,16 @@ def _database(settings: Settings) -> Found:
         return Found(Health.BROKEN, f"{name}: {error}", remedy)
     state = "reachable, schema current" if current else "made or upgraded at the next start"
     return Found(Health.FINE, f"{name}: {state}")
+
+
+def _redis(settings: Settings) -> Found:
+    from sutazai.bootstrap import check_redis
+
+    try:
+        asyncio.run(check_redis(settings))
+    except SutazaiError as error:
+        return Found(Health.BROKEN, error.message)
+    return Found(Health.FINE, "Redis: reachable")
 
 
 def _server(settings: Settings) -> Found:

@@ -43,7 +43,7 @@ def decide(job: Job, outcome: Outcome, *, now: int) -> Ending:
         case Failed(retryable=retryable, delay=delay):
             if retryable and job.attempt < job.max_attempts:
                 if delay is None:
-                    delay = retry_delay(job.attempt, random.random())  # noqa: S311  # jitter
+                    delay = retry_delay(job.attempt, random.random())  # noqa: S311  # jitter is no secret
                 return Ending(job, outcome, final=False, run_at=now + delay)
             return Ending(job, outcome, final=True, run_at=None)
         case Lost():

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     any_,
+    bindparam,
     delete,
     func,
     insert,
@@ -348,6 +349,22 @@ def next_run_at(connection: Connection) -> int | None:
     return connection.execute(select(func.min(JOBS.c.run_at)).where(_IS_SCHEDULED)).scalar()
 
 
+def _oldest() -> Select[str]:
+    arms = [
+        select(JOBS.c.id, JOBS.c.key)
+        .where(JOBS.c.queue == bindparam("queue"), _IS_READY, JOBS.c.priority == priority)
+        .order_by(JOBS.c.id)
+        .limit(1)
+        .subquery(f"p{priority}")
+        for priority in PRIORITIES
+    ]
+    together = union_all(*(select(arm.c.id, arm.c.key) for arm in arms)).subquery("together")
+    return select(together.c.key).order_by(together.c.id).limit(1)
+
+
+_OLDEST = _oldest()
+
+
 def oldest_ready(connection: Connection, queues: Sequence[str]) -> dict[str, str]:
     """The key of the job that was enqueued first of those ready in each queue.
 
@@ -355,17 +372,7 @@ def oldest_ready(connection: Connection, queues: Sequence[str]) -> dict[str, str
     """
     found: dict[str, str] = {}
     for queue in queues:
-        arms = [
-            select(JOBS.c.id, JOBS.c.key)
-            .where(JOBS.c.queue == queue, _IS_READY, JOBS.c.priority == priority)
-            .order_by(JOBS.c.id)
-            .limit(1)
-            .subquery(f"p{priority}")
-            for priority in PRIORITIES
-        ]
-        together = union_all(*(select(arm.c.id, arm.c.key) for arm in arms)).subquery("together")
-        query = select(together.c.key).order_by(together.c.id).limit(1)
-        if (key := connection.execute(query).scalar()) is not None:
+        if (key := connection.execute(_OLDEST, {"queue": queue}).scalar()) is not None:
             found[queue] = key
     return found
 

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+PUBLISHED = frozenset({"agents", "tasks", "workflows"})
+"""The resources whose events are for channels that know no users, so not what tells of accounts."""
+
 _TASK = ("task_id", "type", "status", "attempt")
 
 
@@ -71,4 +74,5 @@ EVENT_TYPES = (
     _session("reused", "A spent refresh token came again; its session was ended."),
     EventType("api_key.created", "An API key was made.", "users", _KEY),
     EventType("api_key.deleted", "An API key was deleted.", "users", _KEY),
+    EventType("callback_secret.created", "A secret was made.", "users", ("user_id",)),
 )

@@ -40,8 +40,8 @@ def normalised(password: str) -> str:
 
 
 def generate() -> str:
-    """A new password of 120 bits, easy to copy."""
-    return secrets.token_urlsafe(15)
+    """A new password of 120 bits, letters and digits only: easy to copy, and never an option."""
+    return secrets.token_hex(15)
 
 
 class Passwords:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,8 +48,14 @@ def started(arguments: Sequence[str], folder: Path) -> "tuple[subprocess.Popen[s
 
 
 def ended(process: "subprocess.Popen[str]", number: signal.Signals) -> tuple[int, str]:
+    assert process.stderr is not None
     process.send_signal(number)
-    _, said = process.communicate(timeout=PATIENCE)
+    limit = threading.Timer(PATIENCE, process.kill)
+    limit.start()
+    # Not `communicate`: with a timeout it forgets what was read ahead with the lines before.
+    with process:
+        said = process.stderr.read()
+    limit.cancel()
     return process.returncode, said
 
 

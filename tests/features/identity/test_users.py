@@ -230,6 +230,7 @@ async def test_the_first_start_makes_an_admin_with_a_password_shown_once(
 ) -> None:
     password = await identity.users.ensure_admin()
     assert password is not None
+    assert password.isalnum(), "easy to copy, and no option of a command line"
     pair = await identity.login("admin", password)
     principal = await identity.authenticate(pair.access_token)
     assert (principal.roles, principal.tier) == (("admin",), "premium")

@@ -31,8 +31,8 @@ async def leading(valkey: ValkeyServer, *, but: bytes | None = None) -> bytes:
     async with Redis.from_url(valkey.url) as client, asyncio.timeout(PATIENCE):
         while True:
             for key in await client.keys("sutazai:*:publisher"):
-                holder: bytes | None = await client.get(key)
-                if holder is not None and holder != but:
+                holder = await client.get(key)
+                if isinstance(holder, bytes) and holder != but:
                     return holder
             await asyncio.sleep(0.02)  # Redis tells nobody of a lease
 

@@ -163,9 +163,9 @@ async def test_higher_priority_goes_first_and_equal_ones_in_order(
     assert obedient.order == ["first", "c", "e", "b", "d", "a"]
 
 
-async def test_what_the_server_does_not_offer_yet_is_refused_not_ignored(server: Server) -> None:
-    body = {"type": "ping", "description": "x", "callback_url": "https://example.com"}
-    assert "callback_url" in wrong_fields(await server.user.post("/tasks", json=body))
+async def test_a_field_that_is_misspelt_is_refused_not_ignored(server: Server) -> None:
+    body = {"type": "ping", "description": "x", "callback": "https://example.com"}
+    assert "callback" in wrong_fields(await server.user.post("/tasks", json=body))
 
 
 async def test_a_body_that_is_not_an_object_is_refused(server: Server) -> None:

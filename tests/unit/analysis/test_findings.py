@@ -38,6 +38,23 @@ def test_importing_a_risky_module_is_no_finding() -> None:
     assert found("import pickle, subprocess, telnetlib\nfrom xml.etree import ElementTree\n") == []
 
 
+def test_a_star_import_is_one_finding_and_none_where_a_package_gathers_its_names() -> None:
+    code = (
+        "from os.path import *\n\n__all__ = ['join', 'split']\nprint(join('a', split('b/c')[0]))\n"
+    )
+    assert found(code) == [("star-import", 1)]
+    assert found(code, "/shop/__init__.py") == []
+
+
+def test_a_file_closed_only_when_all_goes_well_is_left_open() -> None:
+    code = "def load(path):\n    file = open(path)\n    print(file.read())\n    file.close()\n"
+    assert ("file-left-open", 2) in found(code)
+
+
+def test_an_unknown_function_told_to_use_a_shell_is_a_finding() -> None:
+    assert ("command-injection", 2) in found("def show(run, name):\n    run(name, shell=True)\n")
+
+
 def test_asserts_in_tests_and_asserts_for_the_type_checker_are_no_findings() -> None:
     code = "def f(amount):\n    assert amount > 0\n"
     assert rules(code) == {"assert-used"}

@@ -61,6 +61,43 @@ NEAR_MISSES = {
             subprocess.run(["ls", name], check=True)
         """,
     ),
+    "an argument called shell": (
+        "command-injection",
+        """
+        def show(template, options):
+            print(template.format(shell=options.shell))
+        """,
+    ),
+    "a file closed in finally": (
+        "file-left-open",
+        """
+        import tarfile
+
+        def names(path):
+            archive = tarfile.open(path)
+            try:
+                return archive.getnames()
+            finally:
+                archive.close()
+        """,
+    ),
+    "a file that an object keeps": (
+        "file-left-open",
+        """
+        class Log:
+            def __init__(self, path):
+                self._file = open(path, "a")
+        """,
+    ),
+    "a file handed to the caller": (
+        "file-left-open",
+        """
+        def start(path):
+            file = open(path, "a")
+            file.write("begin")
+            return file
+        """,
+    ),
     "a function that opens its path": (
         "path-traversal",
         """
@@ -283,6 +320,61 @@ NEAR_MISSES = {
             for value in more:
                 values.append(value)
                 print(sorted(values))
+        """,
+    ),
+    "an awaited coroutine, and another of the same name": (
+        "coroutine-not-awaited",
+        """
+        class Store:
+            async def save(self):
+                await self.file.write()
+
+            def close(self, save, other):
+                save()
+                other.save()
+
+        class Memory:
+            def close(self):
+                self.save()
+
+        async def main(store):
+            await store.save()
+        """,
+    ),
+    "a loop that ends when it has changed its list": (
+        "changed-while-iterated",
+        """
+        def drop(rows, name):
+            for row in rows:
+                if row.name == name:
+                    rows.remove(row)
+                    break
+        """,
+    ),
+    "a loop over a copy": (
+        "changed-while-iterated",
+        """
+        def clean(rows):
+            for row in list(rows):
+                rows.remove(row)
+        """,
+    ),
+    "a list of work that grows under its loop": (
+        "changed-while-iterated",
+        """
+        def walk(nodes):
+            for node in nodes:
+                nodes.append(node.next)
+        """,
+    ),
+    "a number that grows in a loop": (
+        "string-building-in-loop",
+        """
+        def add(rows):
+            total = 0
+            for row in rows:
+                total = total + row
+            return total
         """,
     ),
     "sleeping in a thread": (

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sutazai.analysis.parsing import parse
+from sutazai.analysis.review import Input
 from sutazai.analysis.source import SourceError, read_source
-from tests.unit.analysis.support import review
+from tests.unit.analysis.support import analyser, review
 
 NEWER = {
     "type parameters of a function": "def first[T: int](items: list[T]) -> T: ...\n",
@@ -123,3 +124,15 @@ def test_parsing_any_text_ends_in_a_tree_or_a_reason(text: str) -> None:
     # Anything but SourceError would fail the test.
     with suppress(SourceError):
         parse(read_source("/a.py", text.encode("utf-8", "surrogatepass")))
+
+
+def test_a_file_that_takes_ruff_down_leaves_the_others_their_findings() -> None:
+    bomb = Input(file="/bomb.py", key="b", content=b"x = " + b"-" * 100_000 + b"1\n")
+    # Only ruff looks for this one.
+    other = Input(file="/other.py", key="o", content=b"def add(to=[]):\n    to.append(1)\n")
+    first, second = analyser().review([bomb, other], lambda *_: None)
+    assert first.unparsed is not None
+    assert "nested too deeply" in first.unparsed.reason
+    assert second.unparsed is None
+    assert [finding.rule for finding in second.findings] == ["mutable-default-argument"]
+    assert second.key == "o", "a whole review may be kept"

@@ -5,6 +5,16 @@ import pytest
 from tests.unit.analysis.support import found, only, review
 
 SECURITY = {
+    "a cipher that shows equal blocks": (
+        "weak-cipher",
+        4,
+        """
+        from Crypto.Cipher import AES
+
+        def encrypt(key, data):
+            return AES.new(key, AES.MODE_ECB).encrypt(data)
+        """,
+    ),
     "sql by f-string through a variable": (
         "sql-injection",
         2,
@@ -228,6 +238,28 @@ PERFORMANCE = {
                 print(User.objects.get(id=order.user_id))
         """,
     ),
+    "string building by assignment": (
+        "string-building-in-loop",
+        4,
+        """
+        def page(rows):
+            text = ""
+            for row in rows:
+                text = text + "<p>" + row + "</p>"
+            return text
+        """,
+    ),
+    "string building of who knows what": (
+        "string-building-in-loop",
+        4,
+        """
+        def page(rows):
+            text = ""
+            for row in rows:
+                text = text + row
+            return text
+        """,
+    ),
     "a list searched in a loop": (
         "list-membership-in-loop",
         4,
@@ -291,10 +323,56 @@ PERFORMANCE = {
     ),
 }
 
+MISTAKES = {
+    "a coroutine function called without await": (
+        "coroutine-not-awaited",
+        5,
+        """
+        async def save(row):
+            await row.write()
 
-@pytest.mark.parametrize("case", SECURITY | PERFORMANCE)
+        async def main(row):
+            save(row)
+        """,
+    ),
+    "a coroutine method called without await": (
+        "coroutine-not-awaited",
+        6,
+        """
+        class Store:
+            async def save(self):
+                await self.file.write()
+
+            async def close(self):
+                self.save()
+        """,
+    ),
+    "a list that shrinks under its loop": (
+        "changed-while-iterated",
+        4,
+        """
+        def clean(rows):
+            for row in rows:
+                if row.old:
+                    rows.remove(row)
+        """,
+    ),
+    "a dictionary that shrinks under its loop": (
+        "changed-while-iterated",
+        4,
+        """
+        def clean(rows):
+            for name, row in rows.items():
+                if row.old:
+                    del rows[name]
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SECURITY | PERFORMANCE | MISTAKES)
 def test_a_defect_is_found_at_its_line(case: str) -> None:
-    rule, line, code = (SECURITY | PERFORMANCE)[case]
+    rule, line, code = (SECURITY | PERFORMANCE | MISTAKES)[case]
     assert (rule, line) in found(code)
 
 

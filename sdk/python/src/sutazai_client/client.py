@@ -116,8 +116,8 @@ class SutazAIClient:
         """Submit a task; once this returns, the server will not lose it.
 
         Further fields: `priority` (1 to 10), `metadata`, `timeout_seconds`, `max_attempts`,
-        `run_at`, `depends_on`, `agent`, `tags`. The same `idempotency_key` never makes a second
-        task; without one, each call makes one task, however often it has to be sent.
+        `run_at`, `depends_on`, `agent`, `tags`, `callback_url`. The same `idempotency_key` never
+        makes a second task; without one, each call makes one task, however often it has to be sent.
         """
         body = {"type": task_type, "description": description, **kwargs}
         return self._dict("POST", "/tasks", body=body, key=idempotency_key)

@@ -33,6 +33,10 @@ class RuffError(Exception):
     """Ruff did not deliver; the message holds what it said."""
 
 
+class RuffTimeout(RuffError):
+    """Ruff was stopped because it took too long."""
+
+
 class _Place(msgspec.Struct):
     row: int
     column: int
@@ -77,7 +81,7 @@ class RuffRun:
             _, errors = self._process.communicate(timeout=_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             self.stop()
-            raise RuffError(f"ruff took longer than {_TIMEOUT_SECONDS:.0f} s") from None
+            raise RuffTimeout(f"ruff took longer than {_TIMEOUT_SECONDS:.0f} s") from None
         if self._process.returncode != 0:
             raise RuffError(errors.decode("utf-8", "replace").strip()[:500] or "ruff failed")
         found: dict[str, list[RawFinding]] = {file: [] for file in self._files.values()}

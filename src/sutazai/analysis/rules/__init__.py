@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from sutazai.analysis.findings import RawFinding
 from sutazai.analysis.parsing import Module
 from sutazai.analysis.rules.flow import find_injections
+from sutazai.analysis.rules.mistakes import find_mistakes
 from sutazai.analysis.rules.performance import find_performance_traps
 from sutazai.analysis.rules.safety import find_unsafe_habits
 from sutazai.analysis.rules.secrets import find_secrets
@@ -14,6 +15,7 @@ _RULES: tuple[Callable[[Module], Iterator[RawFinding]], ...] = (
     find_injections,
     find_secrets,
     find_unsafe_habits,
+    find_mistakes,
 )
 
 

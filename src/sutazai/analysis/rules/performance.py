@@ -11,6 +11,7 @@ from sutazai.analysis.scopes import (
     Loop,
     Scope,
     Scopes,
+    grown,
     is_inside,
     kind_of,
     names_in,
@@ -83,20 +84,18 @@ def _string_building(module: Module, scopes: Scopes) -> Iterator[RawFinding]:
     grown_by: list[ast.AugAssign | ast.Assign] = [*module.of(ast.AugAssign), *module.of(ast.Assign)]
     told: set[tuple[str, int]] = set()
     for statement in grown_by:
-        grown = _grown_name(statement)
-        if grown is None:
+        growth = grown(statement)
+        if growth is None:
             continue
-        name, added = grown
+        name, added = growth
         loop = repeating_loop(statement)
         if loop is None:
             continue
         scope = scopes.around(statement)
         if scope.kind(name) != "str" and not (name not in scope.values and kind_of(added) == "str"):
             continue
-        before = [
-            (where, value) for where, value in scope.values.get(name, ()) if where is not statement
-        ]
-        if any(is_inside(where, loop) for where, _ in before):
+        before = [where for where, _ in scope.values.get(name, ()) if grown(where) is None]
+        if any(is_inside(where, loop) for where in before):
             continue  # starts afresh on each round
         if (name, loop.lineno) in told:
             continue  # the same string growing in several places is one trap
@@ -108,19 +107,6 @@ def _string_building(module: Module, scopes: Scopes) -> Iterator[RawFinding]:
             f"{loop.lineno}.",
             confidence=Confidence.HIGH if before else Confidence.MEDIUM,
         )
-
-
-def _grown_name(statement: ast.AugAssign | ast.Assign) -> tuple[str, ast.expr] | None:
-    match statement:
-        case ast.AugAssign(target=ast.Name(id=name), op=ast.Add(), value=added):
-            return name, added
-        case ast.Assign(
-            targets=[ast.Name(id=name)],
-            value=ast.BinOp(left=ast.Name(id=left), op=ast.Add(), right=added),
-        ) if left == name:
-            return name, added
-        case _:
-            return None
 
 
 def _membership(module: Module, scopes: Scopes) -> Iterator[RawFinding]:

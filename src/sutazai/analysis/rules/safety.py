@@ -35,6 +35,9 @@ def find_unsafe_habits(module: Module) -> Iterator[RawFinding]:
                 yield hit(call, "missing-timeout", "`urlopen` is called without a timeout.")
         elif name in _SERVERS and any(_is_true(k, "debug") for k in call.keywords):
             yield hit(call, "debug-mode", f"`{name}` is started with `debug=True`.")
+    for attribute in module.of(ast.Attribute):
+        if attribute.attr == "MODE_ECB":
+            yield hit(attribute, "weak-cipher", "Equal blocks look equal when encrypted by ECB.")
     for compare in module.of(ast.Compare):
         yield from _timing(compare, scopes)
     yield from _django_debug(module)

@@ -4,7 +4,6 @@ from typing import Annotated, TypeVar
 from uuid import UUID
 
 from pydantic import Field, ValidationError
-from strawberry.utils.str_converters import to_camel_case
 
 from sutazai.api.requests import Clean, Input, Moment
 from sutazai.api.tasks import Name
@@ -48,9 +47,8 @@ def checked(model: type[T], **values: object) -> T:
     except ValidationError as error:
         details = []
         for problem in error.errors(include_url=False, include_input=False):
-            first, *rest = map(str, problem["loc"])
-            text = problem["msg"].removeprefix("Value error, ")
-            details.append(Detail(".".join([to_camel_case(first), *rest]), text))
+            place = ".".join(map(str, problem["loc"]))
+            details.append(Detail(place, problem["msg"].removeprefix("Value error, ")))
         message = "Invalid input data"
         raise SutazaiError(ErrorCode.VALIDATION_ERROR, message, details=details) from error
 

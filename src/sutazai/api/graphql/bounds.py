@@ -23,11 +23,11 @@ from sutazai.errors import ErrorCode, SutazaiError
 
 LONGEST = 100_000
 """Characters of a query; what is larger goes into its variables."""
-MOST_TOKENS = 2_000
+MOST_TOKENS = 1_500
 DEEPEST = 10
-MOST_FIELDS = 500
+MOST_FIELDS = 300
 """Fields of a query, fragments counted as often as they are used."""
-MOST_ALIASES = 30
+MOST_ALIASES = 20
 MOST_TASKS = 200
 """Tasks that one request may list, over all its lists."""
 
@@ -47,8 +47,11 @@ class _Size(NamedTuple):
 _NOTHING = _Size(0, 0, 0, 0)
 
 
-def parsed(query: str) -> DocumentNode:
-    """The query's document; BAD_REQUEST where it is too large, GraphQLError where it is wrong."""
+def parsed(query: str, operation_name: str | None) -> DocumentNode:
+    """The query's document; GraphQLError where it is wrong.
+
+    BAD_REQUEST where it is too large, or has several operations and none was named.
+    """
     if len(query) > LONGEST:
         raise _too("long", len(query), "characters", LONGEST)
     document = parse(query, max_lexical_tokens=MOST_TOKENS, max_comments=MOST_TOKENS)
@@ -57,10 +60,16 @@ def parsed(query: str) -> DocumentNode:
         for one in document.definitions
         if isinstance(one, FragmentDefinitionNode)
     }
+    operations = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
+    if len(operations) > 1 and operation_name is None:
+        message = "The query has several operations. Name the one to run with operationName."
+        raise SutazaiError(ErrorCode.BAD_REQUEST, message)
     measure = _Measure(fragments)
-    for one in document.definitions:
-        if isinstance(one, (OperationDefinitionNode, FragmentDefinitionNode)):
-            _check(measure.of_set(one.selection_set, 0))
+    for one in fragments.values():
+        # Used or not, validation looks at it.
+        _check(measure.of_set(one.selection_set, 0)._replace(depth=0))
+    for operation in operations:
+        _check(measure.of_set(operation.selection_set, 0))
     return document
 
 

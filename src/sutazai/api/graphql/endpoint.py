@@ -106,13 +106,10 @@ def _read(value: Any, kind: type[Any]) -> Any:
         message = "Send one operation at a time; a request may ask for many fields."
         raise SutazaiError(ErrorCode.BAD_REQUEST, message)
     try:
-        operation = msgspec.convert(value, kind)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         message = f"Send an object with query, and variables and operationName if needed: {error}."
         raise SutazaiError(ErrorCode.BAD_REQUEST, message) from error
-    if not operation.query.strip():
-        raise SutazaiError(ErrorCode.BAD_REQUEST, "The query is empty.")
-    return operation
 
 
 def _only_post(request: Request) -> Response:

@@ -9,6 +9,7 @@ from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.graphql import OperationType
+from strawberry.utils.str_converters import to_camel_case
 
 from sutazai import clock
 from sutazai.api.envelope import printable
@@ -18,6 +19,7 @@ from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events.streams import Closed, TooSlow
 
 _CRASHED = "Something went wrong on our side; the server's log has it under this requestId."
+_EMPTY = SutazaiError(ErrorCode.BAD_REQUEST, "The query is empty.")
 _MOST_ERRORS = 20
 
 _logger = structlog.get_logger(__name__)
@@ -40,6 +42,8 @@ class Answer(NamedTuple):
 
 async def execute(schema: Schema, operation: Operation, context: Context) -> Answer:
     """Run a query or a mutation."""
+    if not operation.query.strip():
+        return refused(_EMPTY, context)
     try:
         result = await schema.execute(
             operation.query,
@@ -61,6 +65,9 @@ async def subscribe(
     schema: Schema, operation: Operation, context: Context
 ) -> AsyncGenerator[Answer, None]:
     """Run a subscription; TooSlow or Closed where the connection is to end with it."""
+    if not operation.query.strip():
+        yield refused(_EMPTY, context)
+        return
     results: Any = await schema.stream(
         operation.query,
         variable_values=operation.variables,
@@ -81,6 +88,9 @@ async def subscribe(
                     yield refused(SutazaiError(ErrorCode.BAD_REQUEST, message), context)
                     return
             yield answer_of(result, context)
+    except (SutazaiError, GraphQLError) as error:  # while parsing
+        wrapped = GraphQLError(str(error), original_error=error)
+        yield answer_of(PreExecutionError(data=None, errors=[wrapped]), context)
     finally:
         await results.aclose()
 
@@ -113,7 +123,7 @@ def _entry(error: SutazaiError, context: Context) -> dict[str, Any]:
     extensions: dict[str, Any] = {"code": error.code}
     if error.details:
         extensions["details"] = [
-            {"field": printable(one.field), "message": printable(one.message)}
+            {"field": _argument(one.field), "message": printable(one.message)}
             for one in error.details
         ]
     if error.retry_after is not None:
@@ -121,6 +131,12 @@ def _entry(error: SutazaiError, context: Context) -> dict[str, Any]:
     extensions["timestamp"] = clock.to_iso(clock.now())
     extensions["requestId"] = context.request_id
     return {"message": error.message, "extensions": extensions}
+
+
+def _argument(field: str) -> str:
+    """A field of the REST API as its argument is called here."""
+    first, dot, rest = printable(field).partition(".")
+    return to_camel_case(first) + dot + rest
 
 
 def _original(error: GraphQLError) -> BaseException:

@@ -26,10 +26,11 @@ def _literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
     """JSON written out in the query, held to the same rules as JSON in a body."""
     try:
         value = value_from_ast_untyped(node, variables)
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        # Variables in it that are not set, or not yet, become null.
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, default=lambda _: None)
+        return json.loads(text.encode())
     except (ValueError, RecursionError) as error:
         raise GraphQLError(f"JSON out of range: {error}", node) from error
-    return value
 
 
 def _date_time() -> ScalarDefinition:

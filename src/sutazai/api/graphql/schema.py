@@ -22,8 +22,10 @@ class _Bounded(SchemaExtension):
 
     def on_parse(self) -> Iterator[None]:
         """See SchemaExtension."""
-        assert self.execution_context.query is not None
-        self.execution_context.graphql_document = parsed(self.execution_context.query)
+        context = self.execution_context
+        assert context.query is not None
+        # Before there is a document, this is the name that the client gave.
+        context.graphql_document = parsed(context.query, context.operation_name)
         yield
 
 

@@ -5,17 +5,17 @@ Its text: https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
-import structlog
 from starlette.types import Receive, Scope, Send
 
-from sutazai.api.live import SEND_SECONDS, Listener
+from sutazai.api.live import Listener
 from sutazai.api.requests import credential_in
 from sutazai.api.services import Services
+from sutazai.api.sockets import STOPPING, TOO_SLOW, Conversation, Ending
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events.streams import Closed, Subscription, TooSlow
 from sutazai.identity.tokens import unauthorized
@@ -29,29 +29,10 @@ PROTOCOL = "graphql-transport-ws"
 INIT_SECONDS = 10.0
 MOST_SUBSCRIPTIONS = 20
 
-_MOST_MESSAGES, _PER_SECONDS = 200, 10.0
-_LONGEST_REASON = 123
-
-_logger = structlog.get_logger(__name__)
-
-
-class Ending(NamedTuple):
-    """The code and the reason that the connection is closed with."""
-
-    code: int
-    reason: str
-
-
-_FAILED = 4500
 _TOO_LATE = Ending(4408, f"No connection_init within {INIT_SECONDS:g} s.")
 _TOO_EARLY = Ending(4401, "Send connection_init with a token first.")
 _TWICE = Ending(4429, "connection_init was sent before.")
-_FLOODED = Ending(4429, "Too many messages: 20 a second are plenty.")
-_NOT_TEXT = Ending(4400, "Send text frames with JSON.")
 _UNKNOWN_PROTOCOL = Ending(4406, f"Speak {PROTOCOL}.")
-_TOO_SLOW = Ending(1013, "Too slow. Connect again; subscribe with since: your last event's id.")
-_STOPPING = Ending(1012, "The server is stopping. Connect again in a moment.")
-
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
@@ -91,8 +72,12 @@ class _Running(NamedTuple):
     context: "Context"
 
 
-class GraphQLSocket:
+class GraphQLSocket(Conversation):
     """One client's connection."""
+
+    flooded = Ending(4429, "Too many messages: 20 a second are plenty.")
+    not_text = Ending(4400, "Send text frames with JSON.")
+    failed_code = 4500
 
     def __init__(
         self,
@@ -102,20 +87,15 @@ class GraphQLSocket:
         receive: Receive,
         send: Send,
     ) -> None:
+        super().__init__(scope, receive, send)
         self._services = services
         self._loaded = loaded
         self._scope = scope
-        self._receive = receive
-        self._send = send
-        # Where the server has it: see `cli.wire`.
-        self._wire = scope.get("extensions", {}).get("sutazai.wire")
-        self._request_id: str = scope["state"]["request_id"]
-        self._ended: asyncio.Future[Ending | None] = asyncio.get_running_loop().create_future()
-        self._tasks: set[asyncio.Task[Ending | None]] = set()
         self._listener: Listener | None = None
         self._initialised = False
         self._acknowledged = asyncio.Event()
         self._running: dict[str, _Running] = {}
+        self._saying = asyncio.Lock()
         self._window, self._messages = 0.0, 0
 
     async def serve(self) -> None:
@@ -126,74 +106,23 @@ class GraphQLSocket:
             await self._close(_UNKNOWN_PROTOCOL)
             return
         await self._send({"type": "websocket.accept", "subprotocol": PROTOCOL})
-        try:
-            _ = self._spawn(self._read()), self._spawn(self._guard())
-            ending = await self._ended
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
-        if ending is not None:
-            await self._close(ending)
-
-    def _spawn(self, work: Coroutine[Any, Any, Ending | None]) -> asyncio.Task[Ending | None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[Ending | None]) -> None:
-        """What a part ends with ends the whole; a subscription may end with nothing."""
-        self._tasks.discard(task)
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
-            ending = task.result()
-            if ending is None:
-                return
-        elif isinstance(error, OSError):
-            ending = None  # the client is gone
-        elif isinstance(error, TimeoutError):
-            ending = _TOO_SLOW
-        else:
-            _logger.error("graphql.socket_crashed", exc_info=error)
-            ending = Ending(_FAILED, f"Something went wrong; see {self._request_id} in the log.")
-        self._end(ending)
-
-    def _end(self, ending: Ending | None) -> None:
-        if not self._ended.done():
-            self._ended.set_result(ending)
+        await self._converse(self._read(), self._guard())
 
     # --- what the client says
 
     async def _read(self) -> Ending | None:
-        while True:
-            message = await self._receive()
-            if message["type"] == "websocket.disconnect":
-                self._end(None)
-                return None
-            if self._floods():
-                return _FLOODED
-            text = message.get("text")
-            if text is None:
-                return _NOT_TEXT
+        async for text in self._heard():
+            if isinstance(text, Ending):
+                return text
             try:
                 said = _decode(text)
             except (msgspec.DecodeError, UnicodeEncodeError) as error:
                 return Ending(4400, f"Not a message of {PROTOCOL}: {error}.")
-            if ending := await self._heard(said):
+            if ending := await self._obey(said):
                 return ending
+        return None
 
-    def _floods(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        if now - self._window > _PER_SECONDS:
-            self._window, self._messages = now, 0
-        self._messages += 1
-        return self._messages > _MOST_MESSAGES
-
-    async def _heard(self, said: Init | Ping | Pong | Subscribe | Complete) -> Ending | None:
+    async def _obey(self, said: Init | Ping | Pong | Subscribe | Complete) -> Ending | None:
         if isinstance(said, Init):
             return await self._initialise(said)
         if isinstance(said, Ping):
@@ -228,13 +157,18 @@ class GraphQLSocket:
         schema = await self._loaded()
 
         from sutazai.api.graphql.context import Context
-        from sutazai.api.graphql.execution import Operation
+        from sutazai.api.graphql.execution import Operation, refused
 
         try:
             operation = msgspec.json.decode(said.payload, type=Operation)
         except msgspec.DecodeError as error:
             return Ending(4400, f"Not an operation: {error}.")
         context = Context(self._services, self._listener, self._scope)
+        if len(self._running) >= MOST_SUBSCRIPTIONS:
+            message = f"At most {MOST_SUBSCRIPTIONS} subscriptions a connection. Complete one."
+            answer = refused(SutazaiError(ErrorCode.BAD_REQUEST, message), context)
+            await self._say({"id": said.id, "type": "error", "payload": answer.body["errors"]})
+            return None
         task = self._spawn(self._run(said.id, schema, operation, context))
         self._running[said.id] = _Running(task, context)
         return None
@@ -258,13 +192,8 @@ class GraphQLSocket:
     async def _run(
         self, name: str, schema: "Schema", operation: "Operation", context: "Context"
     ) -> Ending | None:
-        from sutazai.api.graphql.execution import refused, subscribe
+        from sutazai.api.graphql.execution import subscribe
 
-        if len(self._running) > MOST_SUBSCRIPTIONS:
-            message = f"At most {MOST_SUBSCRIPTIONS} subscriptions a connection. Complete one."
-            answer = refused(SutazaiError(ErrorCode.BAD_REQUEST, message), context)
-            await self._finish(name, {"type": "error", "payload": answer.body["errors"]})
-            return None
         try:
             async with contextlib.aclosing(subscribe(schema, operation, context)) as answers:
                 async for answer in answers:
@@ -273,10 +202,12 @@ class GraphQLSocket:
                         await self._finish(name, {"type": "error", "payload": errors})
                         return None
                     await self._say({"id": name, "type": "next", "payload": answer.body})
+                    # A page of events that is in memory already must not keep others waiting.
+                    await asyncio.sleep(0)
         except TooSlow:
-            return _TOO_SLOW
+            return TOO_SLOW
         except Closed:
-            return _STOPPING
+            return STOPPING
         await self._finish(name, {"type": "complete"})
         return None
 
@@ -286,20 +217,6 @@ class GraphQLSocket:
         if running is not None and running.task is asyncio.current_task():
             del self._running[name]
             await self._say({"id": name, **message})
-
-    async def _say(self, message: dict[str, Any]) -> None:
-        text = msgspec.json.encode(message).decode()
-        async with asyncio.timeout(SEND_SECONDS):
-            await self._send({"type": "websocket.send", "text": text})
-
-    async def _close(self, ending: Ending) -> None:
-        reason = ending.reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
-        if self._wire is not None and ending in (_TOO_SLOW, _STOPPING):
-            self._wire.cut(ending.code, reason)
-            return
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._send({"type": "websocket.close", "code": ending.code, "reason": reason})
 
 
 def _credential(payload: dict[str, Any], scope: Scope) -> str:

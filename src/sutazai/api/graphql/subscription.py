@@ -52,10 +52,13 @@ class Subscription:
         wanted = task_id_of(task_id)
         # Subscribed before the first look, so that nothing happens between the two.
         async with _subscribed(context, ("task.*",), None) as place:
+            told = None
             while True:
                 context.renew()
                 task = await task_of(context, wanted)
-                yield Task.of(task)
+                if task != told:
+                    yield Task.of(task)
+                told = task
                 if task.status.is_final:
                     return
                 await _concerned(place, wanted)
