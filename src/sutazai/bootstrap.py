@@ -180,9 +180,7 @@ async def _start_work(
     feed = EventFeed(database=database, hub=hub)
     redis = _redis(settings, secret, feed, hub)
     registry = AgentRegistry(database=database)
-    directory = AgentDirectory(
-        database=database, always_known=[agent.description for agent in builtin]
-    )
+    directory = AgentDirectory(database=database, always_known=[one.description for one in builtin])
     idempotency = Idempotency(secret=secret)
     guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
     callbacks, courier = _callbacks(stack, settings, database, secret, guard)

@@ -90,15 +90,21 @@ class Expression:
                     todo += [(child, at_top) for child in children]
         self.names, self.steps = frozenset(names), frozenset(steps)
 
-    def evaluate(self, scope: Mapping[str, Any]) -> Any:
+    def evaluate(self, scope: Mapping[str, Any], *, most_items: int | None = None) -> Any:
         """Its value; ExpressionError for a path that leads nowhere, and for too much work.
 
         A missing path is allowed left of `||`, within filters and projections, and as an argument
-        of `not_null`: there the language has a meaning for it.
+        of `not_null`: there the language has a meaning for it. A list of more than `most_items` is
+        an error as well.
         """
         interpreter = _Strict()
         try:
             value = interpreter.visit(self._tree, dict(scope))
+            if most_items is not None and isinstance(value, list) and len(value) > most_items:
+                message = (
+                    f"It yields {len(value)} items; {most_items} are the most. Split the list."
+                )
+                raise ExpressionError(message)
             interpreter.charge(value)
         except RecursionError:
             raise ExpressionError("It is nested too deeply.") from None
@@ -141,7 +147,7 @@ class _Strict(_Base):  # type: ignore[misc]  # its stubs are narrower than what 
     def _spend(self, work: int) -> None:
         self._work += work
         if self._work > MOST_WORK:
-            message = "The expression takes too long; narrow what it works on."
+            message = f"It takes too long: more than {MOST_WORK} steps. Narrow what it works on."
             raise ExpressionError(message)
 
     def charge(self, value: Any) -> None:

@@ -44,7 +44,15 @@ class Scope:
         self._execution = execution
         self._outputs: dict[str, Any] = {}
 
-    def value_of(self, text: str, field: str, state: str, place: Place | None = None) -> Any:
+    def value_of(
+        self,
+        text: str,
+        field: str,
+        state: str,
+        place: Place | None = None,
+        *,
+        most_items: int | None = None,
+    ) -> Any:
         """What an expression yields now; ExpressionError that names the field."""
         expression = compiled(text)
         scope: dict[str, Any] = {"input": self._execution.input}
@@ -53,7 +61,7 @@ class Scope:
         try:
             if expression.steps:
                 scope["steps"] = {name: self._step(name, state) for name in expression.steps}
-            return expression.evaluate(scope)
+            return expression.evaluate(scope, most_items=most_items)
         except ExpressionError as error:
             raise ExpressionError(f"{field}: {error}") from None
 
@@ -109,13 +117,10 @@ def is_wanted(step: Step, scope: Scope, state: str) -> bool:
 def items_of(step: Step, execution: Execution, scope: Scope, state: str) -> list[Any]:
     """The list that the step does one task for each of."""
     assert step.for_each is not None
-    items = scope.value_of(step.for_each.items, "for_each.items", state)
+    items = scope.value_of(step.for_each.items, "for_each.items", state, most_items=MOST_ITEMS)
     if not isinstance(items, list):
         kind = "null" if items is None else type(items).__name__
         raise ExpressionError(f"for_each.items: It yields a {kind}, not a list.")
-    if len(items) > MOST_ITEMS:
-        message = f"It yields {len(items)} items; {MOST_ITEMS} are the most. Split the list."
-        raise ExpressionError(f"for_each.items: {message}")
     each = len(msgspec.json.encode(_base(step, execution)))
     if each * len(items) > MOST_METADATA:
         most = MOST_METADATA // (1024 * 1024)
