@@ -18,6 +18,8 @@ _PARTS: dict[str, Callable[[], object]] = {
 
 
 def main() -> None:
+    if unknown := set(sys.argv[1:]) - set(_PARTS):
+        sys.exit(f"There is no part {', '.join(sorted(unknown))}. The parts: {', '.join(_PARTS)}")
     for name in sys.argv[1:] or _PARTS:
         print(f"== {name}", flush=True)
         _PARTS[name]()

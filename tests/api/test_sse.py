@@ -304,18 +304,25 @@ async def test_who_does_not_read_is_cut_off(
     monkeypatch.setattr(streams, "MOST_QUEUED", 5)
     monkeypatch.setattr(sse, "SEND_SECONDS", 0.2)
     fan = server.application.services.streams
+    others = set(fan._subscriptions)
     _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
     writer.write(
         b"GET /api/v1/events/stream?last_event_id=0 HTTP/1.1\r\nHost: x\r\nAuthorization: "
         + server.admin.headers["authorization"].encode()
         + b"\r\n\r\n"
     )
-    while fan.subscribers == 0:  # noqa: ASYNC110  # as below
-        await asyncio.sleep(0.01)  # until the server has read that; it announces it to nobody
+    async with asyncio.timeout(PATIENCE):
+        while not fan._subscriptions - others:  # noqa: ASYNC110  # as below
+            await asyncio.sleep(0.01)  # until the server has read that; it tells nobody
     database = server.application.services.events._database
     large = [NewEvent("test.large", {"text": "x" * 60_000}, SYSTEM, "tasks") for _ in range(50)]
-    while fan.subscribers:
+    for _ in range(100):  # far more than any buffer between the two holds
         await database.run(lambda connection: log.append(connection, large, now=clock.now()))
+        if not fan._subscriptions - others:
+            break
+    async with asyncio.timeout(PATIENCE):
+        while fan._subscriptions - others:  # noqa: ASYNC110  # as below
+            await asyncio.sleep(0.01)  # until the server has had enough of it
     await database.run(
         lambda connection: (
             connection.execute(
@@ -324,3 +331,15 @@ async def test_who_does_not_read_is_cut_off(
         )
     )
     writer.close()
+
+
+async def test_who_goes_leaves_nothing_behind(server: Server, port: int) -> None:
+    fan = server.application.services.streams
+    others = set(fan._subscriptions)
+    for query in ("", "?last_event_id=0", "?events=workflow.*", "?last_event_id=0&events=task.*"):
+        for _ in range(5):
+            async with listening(port, server.admin, query) as stream:
+                await stream.next()
+    async with asyncio.timeout(PATIENCE):
+        while fan._subscriptions - others:  # noqa: ASYNC110  # the server tells nobody
+            await asyncio.sleep(0.01)  # and it looks again

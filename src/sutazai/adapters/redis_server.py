@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -39,8 +40,11 @@ class RedisServer:
         """A key of this installation; the braces keep all of them on one node of a cluster."""
         return f"sutazai:{{{self._installation}}}:{name}"
 
-    def client(self, seconds: float) -> Redis:
-        """Connections of their own, on which no wait is longer than this; never retried."""
+    def client(self, seconds: float | None) -> Redis:
+        """Connections of their own, on which no wait is longer than this; never retried.
+
+        With None whoever waits sees to it.
+        """
         try:
             client = Redis.from_url(
                 self._url,
@@ -53,6 +57,15 @@ class RedisServer:
             raise _wrong_url(error) from None
         self._clients.append(client)
         return client
+
+    def connection(self) -> AbstractConnection:
+        """One connection, made when first used, for who asks one thing after the other.
+
+        Who uses it limits its waits, and disconnects it after any failure.
+        """
+        pool = self.client(None).connection_pool
+        made: AbstractConnection = pool.connection_class(**pool.connection_kwargs)
+        return made
 
     async def is_healthy(self) -> bool:
         """Whether it answers now; measured at most once a second, however often it is asked."""

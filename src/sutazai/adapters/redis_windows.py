@@ -6,10 +6,12 @@ in time is left alone until a probe finds it back: meanwhile nobody waits for it
 """
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import structlog
+from redis.exceptions import NoScriptError
 
 from sutazai.adapters.redis_server import RedisServer, reason_of
 from sutazai.limits.windows import WINDOW, Charge, Count
@@ -47,6 +49,7 @@ for i, key in ipairs(KEYS) do
 end
 return counts
 """
+_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()  # as Redis names it
 _TAKE_BACK = -1
 _MOST_AT_ONCE = 500
 _SECONDS = 0.1
@@ -70,10 +73,11 @@ class RedisWindows:
         self, server: RedisServer, *, window: int = WINDOW, seconds: float = _SECONDS
     ) -> None:
         """`window` in microseconds; after `seconds` Redis counts as out of reach."""
-        self._server = server
         self._window = window
         self._seconds = seconds
-        self._script = server.client(seconds).register_script(_SCRIPT)
+        # One connection and no more between: pool, locks and retries cost as much as Redis does.
+        self._connection = server.connection()
+        self._prefix = server.key("")
         self._waiting: list[_Asked] = []
         self._sender: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
@@ -107,6 +111,7 @@ class RedisWindows:
         if running:
             await asyncio.wait(running)
         self._leave(self._waiting)
+        await self._connection.disconnect(nowait=True)
 
     async def _send(self) -> None:
         batch: list[_Asked] = []
@@ -137,16 +142,32 @@ class RedisWindows:
         asked.clear()
 
     async def _counted(self, charges: Sequence[Charge]) -> list[Count]:
-        async with asyncio.timeout(self._seconds):
-            found = await self._script(
-                keys=[self._server.key(charge.key) for charge in charges],
-                args=[self._window, *(charge.limit for charge in charges)],
-            )
+        arguments: list[str | int] = [
+            len(charges),
+            *[self._prefix + charge.key for charge in charges],
+            self._window,
+            *[charge.limit for charge in charges],
+        ]
+        try:
+            async with asyncio.timeout(self._seconds):
+                try:
+                    found = await self._ask("EVALSHA", _SHA, *arguments)
+                except NoScriptError:
+                    found = await self._ask("EVAL", _SCRIPT, *arguments)
+        except BaseException:
+            # An answer may still be under way; the next question takes a new connection.
+            await self._connection.disconnect(nowait=True)
+            raise
         parts = iter(found)
         return [
             Count(admitted == 1, used, int(frees_in))
             for admitted, used, frees_in in zip(parts, parts, parts, strict=True)
         ]
+
+    async def _ask(self, *command: str | int) -> list[int]:
+        await self._connection.send_command(*command)
+        answer: list[int] = await self._connection.read_response()
+        return answer
 
     async def _until_back(self) -> None:
         pause = _FIRST_PAUSE

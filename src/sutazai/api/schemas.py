@@ -338,7 +338,7 @@ class PartsHealth(BaseModel):
     """How each part of the server is."""
 
     database: Literal["healthy", "unhealthy"]
-    redis: Literal["embedded"]
+    redis: Literal["embedded", "healthy", "unhealthy"]
     ollama: Literal["unavailable"]
     agents: Literal["healthy", "degraded", "unhealthy"]
     engine: Literal["healthy", "unhealthy"]

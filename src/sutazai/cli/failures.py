@@ -98,7 +98,9 @@ def _lines(error: Exception) -> list[str]:
 
     if isinstance(error, SutazAIError):
         details = [f"{one.get('field')}: {one.get('message')}" for one in error.details]
-        return [error.message, *details]
+        # Where the server's own log is the only one to say more, this is what to look for there.
+        names_it = error.request_id and error.status >= 500
+        return [error.message, *details, *([f"Request id: {error.request_id}"] if names_it else ())]
     if isinstance(error, FileNotFoundError) and error.filename is None:
         return ["The current folder is not there any more. Change to another."]
     if isinstance(error, OSError):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import uvicorn
 
 from sutazai.bootstrap import Application, running
+from sutazai.cli.http import HttpProtocol
 from sutazai.cli.serving import Serving, noted
 from sutazai.cli.wire import WireProtocol
 from sutazai.errors import ErrorCode, SutazaiError
@@ -117,6 +118,7 @@ class Listener(uvicorn.Server):
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=10,
+                http=HttpProtocol,
                 ws=WireProtocol,
                 ws_max_size=_LONGEST_MESSAGE,
                 # Compressed, every event would have to be encoded anew for every subscriber.

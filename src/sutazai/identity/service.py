@@ -244,9 +244,7 @@ class Identity:
         )
         return Found(principal, key.expires_at)
 
-    async def _verified(
-        self, username: str, password: str, address: str | None
-    ) -> Account | None:
+    async def _verified(self, username: str, password: str, address: str | None) -> Account | None:
         """The enabled account that the password opens; takes as long where there is none."""
         try:
             normal = passwords.normalised(password)

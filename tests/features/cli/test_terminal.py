@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import typer
+from sutazai_client import SutazAIError
 from typer.testing import CliRunner
 
 from sutazai.cli.failures import Commands
@@ -160,6 +161,23 @@ def test_progress_is_live_on_a_terminal_and_ctrl_c_ends_it(folder: Path) -> None
         seen += more
     os.close(leader)
     assert b"Traceback" not in seen
+
+
+def test_a_servers_failure_names_what_to_look_for_in_its_log() -> None:
+    app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
+
+    @app.command()
+    def fail(status: int) -> None:
+        raise SutazAIError("Something went wrong.", status=status, request_id="req-1")
+
+    @app.command()
+    def other() -> None:
+        raise AssertionError
+
+    result = CliRunner().invoke(app, ["fail", "500"])
+    assert result.stderr == "Error: Something went wrong.\n  Request id: req-1\n"
+    result = CliRunner().invoke(app, ["fail", "404"])
+    assert result.stderr == "Error: Something went wrong.\n"
 
 
 def test_a_defect_of_ours_is_a_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
