@@ -60,11 +60,11 @@ async def test_what_is_no_http_is_refused_in_the_envelope(port: int, sent: bytes
 
 
 async def test_who_says_nothing_is_let_go_and_who_listens_is_not(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    fresh_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(HttpProtocol, "head_seconds", 0.2)
     async with (
-        on_a_socket(server.application) as port,
+        on_a_socket(fresh_server.application) as port,
         connect(f"ws://127.0.0.1:{port}/ws") as listening,
     ):
         assert await answer_to(port) == b""

@@ -2,10 +2,20 @@
 
 import asyncio
 
+import httpx2
 import pytest
 
 from tests.api.agents import Obedient
-from tests.api.server import Server, ended, error_of, reached, submit, wrong_fields
+from tests.api.server import (
+    PATIENCE,
+    Server,
+    ended,
+    error_of,
+    on_a_socket,
+    reached,
+    submit,
+    wrong_fields,
+)
 
 PATHS = ["", "/result"]
 
@@ -71,3 +81,24 @@ async def test_what_one_may_not_read_or_is_not_there_is_not_waited_for(
     error_of(answer, 404, "NOT_FOUND")
     answer = await server.anonymous.get(f"/tasks/{unknown}{path}", params={"wait": 25})
     error_of(answer, 401, "UNAUTHORIZED")
+
+
+async def test_a_server_that_stops_answers_whoever_waits_with_how_it_is(
+    fresh_server: Server,
+) -> None:
+    task = await submit(fresh_server.user, run_at="2099-01-01T00:00:00Z")
+    headers = {"authorization": fresh_server.user.headers["authorization"]}
+    async with httpx2.AsyncClient(headers=headers, timeout=PATIENCE) as client:
+        async with on_a_socket(fresh_server.application) as port:
+            base = f"http://127.0.0.1:{port}/api/v1"
+            waiting = [
+                asyncio.create_task(
+                    client.get(f"{base}/tasks/{task['task_id']}{path}", params={"wait": 25})
+                )
+                for path in PATHS
+            ]
+            await asyncio.wait(waiting, timeout=0.05)
+            assert (await client.get(f"{base}/health")).status_code == 200
+        shown, result = await asyncio.gather(*waiting)
+    assert (shown.status_code, shown.json()["status"]) == (200, "pending")
+    error_of(result, 504, "TASK_TIMEOUT")

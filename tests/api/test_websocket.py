@@ -351,8 +351,9 @@ async def test_a_stop_says_1012(fresh_server: Server) -> None:
         await talker.log_in(token_of(fresh_server, "user"))
         await talker.subscribe("*")
         stranger = await connect(f"ws://127.0.0.1:{port}/ws")
-    assert (await talker.closed())[0] == 1012
-    assert (await Talker(stranger).closed())[0] == 1012
+    told = (1012, "The server is stopping. Connect again in a moment.")
+    assert await talker.closed() == told
+    assert await Talker(stranger).closed() == told
 
 
 async def test_other_paths_are_no_sockets(server: Server, port: int) -> None:

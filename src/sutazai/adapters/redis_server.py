@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 
 from sutazai.errors import ErrorCode, SutazaiError
@@ -83,7 +84,11 @@ class RedisServer:
         """SERVICE_UNAVAILABLE, with the reason, unless it answers at once."""
         try:
             async with asyncio.timeout(2 * _HEALTH_SECONDS):
-                await self._health.ping()
+                try:
+                    await self._health.ping()
+                except ConnectionLost:
+                    # That of the last check: Redis may have been restarted since.
+                    await self._health.ping()
         except (RedisError, OSError, TimeoutError) as error:
             raise SutazaiError(
                 ErrorCode.SERVICE_UNAVAILABLE,

@@ -127,7 +127,7 @@ class Listener(uvicorn.Server):
                 forwarded_allow_ips=list(settings.trusted_proxies),
             )
         )
-        self._streams = application.services.streams
+        self._services = application.services
         self.up = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -142,5 +142,6 @@ class Listener(uvicorn.Server):
 
     def stop(self) -> None:
         """Finish what is being answered, end what would go on for ever, return from `serve`."""
-        self._streams.close()
+        self._services.streams.close()
+        self._services.tasks.end_waits()
         self.should_exit = True

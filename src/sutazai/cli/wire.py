@@ -13,6 +13,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 from websockets.http11 import Request
 
+from sutazai.api.sockets import STOPPING
+
 EXTENSION = "sutazai.wire"
 
 _GRACE_SECONDS = 1.0
@@ -30,7 +32,9 @@ class WireProtocol(WebSocketsSansIOProtocol):
             self.scope["extensions"][EXTENSION] = self
 
     def shutdown(self) -> None:
-        """Say 1012, and do not wait long for who does not listen."""
+        """Say 1012 and why, and do not wait long for who does not listen."""
+        if self.handshake_complete:
+            self.cut(*STOPPING)
         super().shutdown()
         self._abort_soon()
 

@@ -26,6 +26,11 @@ _EXPIRED = {
     _REFRESH: "The refresh token has expired. Log in again.",
     _TICKET: "The ticket has expired. Get a new one.",
 }
+_NOT_THIS = {
+    _ACCESS: "This is not a valid access token. Send the access token that the login gave.",
+    _REFRESH: "This is not a valid refresh token. Send the refresh token that the login gave.",
+    _TICKET: "This is not a valid ticket. Get one from POST /api/v1/events/tickets.",
+}
 
 
 class Claims(NamedTuple):
@@ -135,9 +140,7 @@ class Tokens:
         known = isinstance(session, str) and is_id(session)
         timed = type(expires) is int and type(issued) is int
         if not timed or not known or claims["use"] != use:
-            raise unauthorized(
-                f"This is not a valid {use} token. Send the {use} token that the login gave."
-            )
+            raise unauthorized(_NOT_THIS[use])
         if expires * SECOND <= self._now():
             raise unauthorized(_EXPIRED[use])
         token_id = str(claims["jti"])

@@ -74,8 +74,12 @@ class Tasks:
         """Begin to release tasks that wait for an agent to come online."""
         self._watching = asyncio.create_task(self._watch_agents())
 
+    def end_waits(self) -> None:
+        """Let go whoever waits for a task, now and from now on: the server is stopping."""
+        self._waiters.close()
+
     async def stop(self) -> None:
-        """Stop; whoever waits for a task is let go."""
+        """Stop releasing tasks."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -394,11 +398,21 @@ class _Waiters:
         self._by_task: dict[str, set[asyncio.Event]] = {}
         self._unsubscribe: Callable[[], None] | None = None
         self._subscribing = asyncio.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """Wake everybody, and keep nobody waiting any more."""
+        self._closed = True
+        for waiting in self._by_task.values():
+            for event in waiting:
+                event.set()
 
     @contextlib.asynccontextmanager
     async def waiting_for(self, task_id: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when the task ends from now on."""
+        """An event that is set when the task ends from now on, or there is no time to wait."""
         event = asyncio.Event()
+        if self._closed:
+            event.set()
         self._by_task.setdefault(task_id, set()).add(event)
         try:
             async with self._subscribing:

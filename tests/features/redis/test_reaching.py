@@ -98,6 +98,16 @@ async def test_a_wrong_password_is_unhealthy_and_stops_nobody(
     assert "quite-wrong" not in "".join(capfd.readouterr())
 
 
+async def test_one_that_was_restarted_between_two_checks_is_healthy() -> None:
+    with ValkeyServer() as valkey:
+        server = RedisServer(valkey.url, installation="a-test")
+        await server.check()
+        valkey.kill()
+        valkey.start()
+        await server.check()
+        await server.close()
+
+
 @contextlib.asynccontextmanager
 async def behind_tls(valkey: ValkeyServer, folder: Path) -> AsyncIterator[tuple[int, Path]]:
     """A port where the server is reached by TLS, which the wheel's own does not speak."""
