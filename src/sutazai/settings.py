@@ -4,6 +4,7 @@ import ipaddress
 import json
 import os
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -284,11 +285,26 @@ def variables() -> list[str]:
     return [_PREFIX + name.upper() for name in Settings.model_fields]
 
 
-def unknown_names() -> list[str]:
-    """What looks like a setting, in the environment or `.env`, and is none: a slip, most likely."""
+class Slip(NamedTuple):
+    """What looks like a setting and is none, and what to do about it."""
+
+    problem: str
+    remedy: str
+
+
+def slips() -> list[Slip]:
+    """The misspelt settings in the environment and in `.env`."""
     known = {*variables(), *_CLIENT_VARIABLES}
     given = _named_in_file() | _named_in_environment()
-    return sorted(name for name in given if name.startswith(_PREFIX) and name not in known)
+    found = []
+    for name in sorted(given - known):
+        if name.startswith(_PREFIX):
+            nearest = get_close_matches(name, variables(), n=1)
+            remedy = (
+                f"Do you mean {nearest[0]}?" if nearest else "sutazai config lists those there are."
+            )
+            found.append(Slip(f"{name} is set, but there is no such setting", remedy))
+    return found
 
 
 def _named_in_file() -> set[str]:

@@ -6,7 +6,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from difflib import get_close_matches
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from sutazai.cli import serving
 from sutazai.cli.failures import ANSWER_IS_NO
 from sutazai.cli.output import out, printable
 from sutazai.errors import ErrorCode, SutazaiError
-from sutazai.settings import Settings, load, unknown_names, variables
+from sutazai.settings import Settings, load, slips
 
 _GIB = 1024**3
 _LITTLE_DISK, _LITTLE_MEMORY = 1 * _GIB, _GIB // 4
@@ -72,12 +71,8 @@ def examine(**flags: Any) -> Iterator[Found]:
         yield Found(Health.BROKEN, error.message, "Correct it in the environment or in .env.")
         return
     yield Found(Health.FINE, "Settings are valid (sutazai config shows them)")
-    for name in unknown_names():
-        nearest = get_close_matches(name, variables(), n=1)
-        remedy = (
-            f"Do you mean {nearest[0]}?" if nearest else "sutazai config lists those there are."
-        )
-        yield Found(Health.ODD, f"{name} is set, but there is no such setting", remedy)
+    for slip in slips():
+        yield Found(Health.ODD, *slip)
     data_dir = _data_dir(settings)
     yield data_dir
     if settings.database_url is not None or data_dir.health is not Health.BROKEN:

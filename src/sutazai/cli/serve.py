@@ -12,7 +12,7 @@ from sutazai.cli.failures import Failure, told
 from sutazai.cli.listener import Listener, Up, listening
 from sutazai.cli.output import err, printable
 from sutazai.errors import SutazaiError
-from sutazai.settings import Settings, load
+from sutazai.settings import Settings, load, slips
 from sutazai.telemetry.logs import configure_logging
 
 _STOPPED_AT_ONCE = 130
@@ -83,6 +83,8 @@ def _welcome(settings: Settings, up: Up) -> None:
     lines.append(("Stop", "Ctrl-C"))
     for name, value in lines:
         console.print(Text.assemble((f"  {name:<10}", "dim"), value), soft_wrap=True)
+    for slip in slips():
+        console.print(Text(printable(f"  {slip.problem}. {slip.remedy}"), "yellow"), soft_wrap=True)
     password = up.application.admin_password
     if password is not None:
         console.print(

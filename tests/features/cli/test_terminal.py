@@ -76,6 +76,16 @@ def test_a_server_says_where_it_is_and_ends_in_good_order(folder: Path) -> None:
     assert not (folder / ".sutazai" / "server.json").exists()
 
 
+def test_a_misspelt_setting_is_told_at_the_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUTAZAI_DATABSE_URL", "postgresql://localhost/tasks")
+    process, _ = started([], folder)
+    _, rest = ended(process, signal.SIGTERM)
+    slip = "SUTAZAI_DATABSE_URL is set, but there is no such setting. Do you mean "
+    assert slip + "SUTAZAI_DATABASE_URL?" in rest
+
+
 def test_a_port_in_use_is_one_clear_line(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
