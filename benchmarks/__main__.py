@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import backlog, events, fanout, idle, limits, review, throughput
+from benchmarks import backlog, events, fanout, idle, limits, review, throughput, workflows
 
 _PARTS: dict[str, Callable[[], object]] = {
     "throughput": throughput.main,
@@ -13,6 +13,7 @@ _PARTS: dict[str, Callable[[], object]] = {
     "idle": idle.main,
     "backlog": backlog.main,
     "review": review.main,
+    "workflows": workflows.main,
 }
 
 

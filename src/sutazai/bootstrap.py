@@ -66,6 +66,9 @@ from sutazai.tasks.statistics import Statistics
 from sutazai.telemetry.host import Host
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
+from sutazai.workflows import approvals
+from sutazai.workflows.retention import purge_executions
+from sutazai.workflows.service import Workflows
 
 if TYPE_CHECKING:
     from sutazai.adapters.redis_parts import RedisParts
@@ -177,9 +180,7 @@ async def _start_work(
     feed = EventFeed(database=database, hub=hub)
     redis = _redis(settings, secret, feed, hub)
     registry = AgentRegistry(database=database)
-    directory = AgentDirectory(
-        database=database, always_known=[agent.description for agent in builtin]
-    )
+    directory = AgentDirectory(database=database, always_known=[one.description for one in builtin])
     idempotency = Idempotency(secret=secret)
     guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
     callbacks, courier = _callbacks(stack, settings, database, secret, guard)
@@ -189,7 +190,10 @@ async def _start_work(
         directory=directory,
         agents=agents,
         cache=DatabaseResultCache.factory(database=database, registry=registry),
-        on_task_ended=[callbacks.on_task_ended],
+        on_task_ended=[
+            callbacks.on_task_ended,
+            lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
+        ],
         instruments=instruments,
         tracing=tracing,
     )
@@ -209,10 +213,9 @@ async def _start_work(
         check_callback_url=guard.check,
         tracing=tracing,
     )
-    if settings.database_url is None:
-        # The lock says that no other server lives, so what it was running is free at once.
-        await database.run(jobs.void_leases)
-        await rescuer.rescue()
+    workflows = Workflows(database=database, tasks=tasks, directory=directory)
+    handlers |= workflows.handlers
+    await _take_over(settings, database, rescuer)
     await pool.start()
     stack.push_async_callback(pool.close)
     await directory.start()
@@ -227,6 +230,7 @@ async def _start_work(
         identity=identity,
         idempotency=idempotency,
         tasks=tasks,
+        workflows=workflows,
         callbacks=callbacks,
         registry=registry,
         events=feed,
@@ -238,6 +242,13 @@ async def _start_work(
         engine_is_healthy=lambda: worker.is_healthy,
     )
     return services, worker
+
+
+async def _take_over(settings: Settings, database: Database, rescuer: Rescuer) -> None:
+    if settings.database_url is None:
+        # The lock says that no other server lives, so what it was running is free at once.
+        await database.run(jobs.void_leases)
+        await rescuer.rescue()
 
 
 class _Part(Protocol):
@@ -271,7 +282,12 @@ def _worker_and_host(
         database=database,
         worker_id=worker_id,
         handlers=handlers,
-        consumers=[*map(_consumer, agents), recurring.CONSUMER, callback_jobs.CONSUMER],
+        consumers=[
+            *map(_consumer, agents),
+            recurring.CONSUMER,
+            callback_jobs.CONSUMER,
+            approvals.CONSUMER,
+        ],
         lease_seconds=settings.lease_seconds,
         instruments=instruments,
         tracing=tracing,
@@ -415,6 +431,7 @@ def _chores(
     if settings.tasks_keep_days is not None:
         keep = int(settings.tasks_keep_days * _DAY)
         chores.append(every_hour("tasks", partial(retention.purge_tasks, keep)))
+        chores.append(every_hour("workflows", partial(purge_executions, keep)))
     return chores
 
 

@@ -39,6 +39,20 @@ TABLE = [
     ("GET", "/auth/keys", ALL),
     ("POST", "/auth/keys", ALL),
     ("DELETE", "/auth/keys/nobody", ALL),
+    ("POST", "/workflows", WRITERS),
+    ("GET", "/workflows", WRITERS),
+    ("GET", "/workflows/wf-nobody", WRITERS),
+    ("PUT", "/workflows/wf-nobody", WRITERS),
+    ("DELETE", "/workflows/wf-nobody", WRITERS),
+    ("POST", "/workflows/wf-nobody/execute", WRITERS),
+    ("POST", "/workflows/wf-nobody/plan", WRITERS),
+    ("GET", "/workflows/wf-nobody/executions", WRITERS),
+    ("GET", "/executions/exec-nobody", WRITERS),
+    ("DELETE", "/executions/exec-nobody", WRITERS),
+    ("POST", "/executions/exec-nobody/retry", WRITERS),
+    ("POST", "/executions/exec-nobody/pause", WRITERS),
+    ("POST", "/executions/exec-nobody/resume", WRITERS),
+    ("POST", "/executions/exec-nobody/steps/a/approve", WRITERS),
 ]
 
 

@@ -45,6 +45,7 @@ def make_sensible(case: Case[Any]) -> None:
         "expires_at": soon,
         "agent": "master-coordinator",
         "depends_on": [],
+        "steps": [{"step_id": "a", "type": "ping"}],
         # Nobody is to be called, nor asked where that is.
         "callback_url": None,
     }

@@ -38,34 +38,48 @@ def test_the_document_is_the_frozen_one() -> None:
 
 def test_the_operations_have_the_specifications_names() -> None:
     assert set(operations()) == {
+        "approveStep",
+        "cancelExecution",
         "cancelTask",
         "createApiKey",
         "createCallbackSecret",
         "createEventTicket",
         "createTask",
         "createUser",
+        "createWorkflow",
         "deleteApiKey",
         "deleteUser",
+        "deleteWorkflow",
+        "executeWorkflow",
         "getAgent",
+        "getExecution",
         "getHealth",
         "getMetrics",
         "getMe",
         "getTask",
         "getTaskResult",
         "getUser",
+        "getWorkflow",
         "listAgents",
         "listApiKeys",
         "listCallbackDeliveries",
         "listEvents",
+        "listExecutions",
         "listTasks",
         "listUsers",
+        "listWorkflows",
         "login",
         "logout",
+        "pauseExecution",
+        "planWorkflow",
         "refreshToken",
         "replayCallbackDelivery",
+        "resumeExecution",
+        "retryExecution",
         "streamEvents",
         "updateAgentConfig",
         "updateUser",
+        "updateWorkflow",
     }
 
 
@@ -142,13 +156,19 @@ def test_every_creation_takes_an_idempotency_key_and_says_when_it_replays() -> N
         if any(each["name"] == "Idempotency-Key" for each in one.get("parameters", ()))
     }
     assert taking == {
+        "approveStep",
         "createApiKey",
         "createCallbackSecret",
         "createTask",
         "createUser",
+        "createWorkflow",
+        "executeWorkflow",
         "login",
+        "pauseExecution",
         "refreshToken",
         "replayCallbackDelivery",
+        "resumeExecution",
+        "retryExecution",
     }
     for name in taking:
         responses = operations()[name]["responses"]

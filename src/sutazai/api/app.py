@@ -11,7 +11,19 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sutazai.api import agents, auth, callbacks, docs, events, health, metrics, tasks, users
+from sutazai.api import (
+    agents,
+    auth,
+    callbacks,
+    docs,
+    events,
+    executions,
+    health,
+    metrics,
+    tasks,
+    users,
+    workflows,
+)
 from sutazai.api.edge import Edge, Limits
 from sutazai.api.envelope import error_response, handle_errors
 from sutazai.api.graphql.endpoint import GraphQL
@@ -101,7 +113,8 @@ def create_v1(services: Services) -> FastAPI:
     app.state.services = services
     app.include_router(tasks.submissions)
     # Routes are tried in this order: the busiest first.
-    for noun in (tasks, health, auth, agents, events, users, callbacks, metrics):
+    busy = (tasks, health, auth, agents, events)
+    for noun in (*busy, workflows, executions, users, callbacks, metrics):
         app.include_router(noun.router)
     app.include_router(events.documents)
     handle_errors(app)

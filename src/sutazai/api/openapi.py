@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from sutazai.api.schemas import errors
 
 _OPEN = frozenset({"login", "refreshToken", "getHealth"})
-_LOCATED = frozenset({"createTask", "createUser"})
+_LOCATED = frozenset({"createTask", "createUser", "createWorkflow", "executeWorkflow"})
 _SCHEMES = {
     "bearer": {
         "type": "http",

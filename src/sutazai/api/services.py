@@ -13,6 +13,7 @@ from sutazai.limits.rates import RateLimits
 from sutazai.metrics import Metrics
 from sutazai.tasks.service import Tasks
 from sutazai.telemetry.instruments import Instruments
+from sutazai.workflows.service import Workflows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Services:
     identity: Identity
     idempotency: Idempotency
     tasks: Tasks
+    workflows: Workflows
     callbacks: Callbacks
     registry: AgentRegistry
     events: EventFeed

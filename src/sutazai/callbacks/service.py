@@ -1,5 +1,6 @@
 """What users do with callbacks, and what a task's end does for them."""
 
+from collections.abc import Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -46,8 +47,12 @@ class Callbacks:
         self._keep = keep
         self._public_url = public_url.rstrip("/")
 
-    def on_task_ended(self, connection: Connection, ended: TaskEnded) -> None:
-        """The hook of a task's end: in its transaction, have its callback delivered."""
+    def on_task_ended(self, connection: Connection, over: Sequence[TaskEnded]) -> None:
+        """The hook of tasks' ends: in their transaction, have their callbacks delivered."""
+        for ended in over:
+            self._deliver(connection, ended)
+
+    def _deliver(self, connection: Connection, ended: TaskEnded) -> None:
         if ended.callback_url is None:
             return
         now = clock.now()

@@ -30,6 +30,12 @@ def _session(name: str, summary: str, *more: str) -> EventType:
     return EventType(f"session.{name}", summary, "users", ("user_id", "session_id"), more)
 
 
+def _execution(name: str, summary: str, *more: str) -> EventType:
+    fields = ("execution_id", "workflow_id")
+    return EventType(f"workflow.{name}", summary, "workflows", fields, more)
+
+
+_WORKFLOW = ("workflow_id", "name", "version")
 _USER = ("user_id", "username", "roles", "tier", "enabled")
 _KEY = ("user_id", "key_id", "name")
 
@@ -48,6 +54,17 @@ EVENT_TYPES = (
     _agent("overloaded", "An agent is at capacity.", "status"),
     _agent("status", "An agent's status changed.", "status"),
     _agent("configured", "An agent's configuration was changed.", "updated_fields"),
+    EventType("workflow.created", "A workflow was created.", "workflows", _WORKFLOW),
+    EventType("workflow.updated", "A workflow got a new version.", "workflows", _WORKFLOW),
+    EventType("workflow.deleted", "A workflow was deleted.", "workflows", _WORKFLOW),
+    _execution("started", "An execution has begun."),
+    _execution("step", "A step began, waits, or ended.", "step_id", "status", "task_id"),
+    _execution("paused", "An execution begins no more steps."),
+    _execution("resumed", "A paused execution goes on."),
+    _execution("retried", "An execution does again what failed."),
+    _execution("completed", "An execution completed."),
+    _execution("failed", "An execution failed.", "reason"),
+    _execution("cancelled", "An execution was cancelled."),
     EventType("user.created", "A user was created.", "users", _USER),
     EventType("user.updated", "A user was changed.", "users", (*_USER, "changed")),
     EventType("user.deleted", "A user was deleted.", "users", _USER),

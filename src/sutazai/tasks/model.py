@@ -65,6 +65,15 @@ class TaskDraft(msgspec.Struct, frozen=True, kw_only=True):
     callback_url: str | None = None
 
 
+class NewTask(NamedTuple):
+    """A draft about to be written."""
+
+    task_id: str
+    draft: TaskDraft
+    status: TaskStatus
+    pending_reason: PendingReason | None
+
+
 class TaskError(msgspec.Struct, frozen=True):
     """Why a task failed."""
 

@@ -30,7 +30,7 @@ KIND = "task"
 MOST_RESULT_BYTES = 32 * 1024 * 1024
 _PROGRESS_PAUSE = 0.25
 
-OnTaskEnded = Callable[[Connection, TaskEnded], None]
+OnTaskEnded = Callable[[Connection, Sequence[TaskEnded]], None]
 
 
 class _Progress:
@@ -238,9 +238,8 @@ class TaskRunner:
         """Tell whatever waits for these tasks; in the transaction that ends them."""
         queue = list(over)
         while queue:
-            for ended in queue:
-                for hook in self._on_task_ended:
-                    hook(connection, ended)
+            for hook in self._on_task_ended:
+                hook(connection, queue)
             queue = dependencies.follow(connection, queue, self._directory, now=now)
 
 

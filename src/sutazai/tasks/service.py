@@ -21,6 +21,7 @@ from sutazai.limits.idempotency import Replayable
 from sutazai.tasks import dependencies, listing_store, store
 from sutazai.tasks.estimates import Estimator
 from sutazai.tasks.model import (
+    NewTask,
     PendingReason,
     Submitted,
     Task,
@@ -115,20 +116,25 @@ class Tasks:
             return submitted
 
     def _check(self, draft: TaskDraft) -> None:
-        wrong = []
-        known = self._directory.known_types
-        if draft.type not in known:
-            types = ", ".join(sorted(known))
-            wrong.append(Detail("type", f"{draft.type!r} is not known; there are: {types}"))
-        if draft.agent is not None:
-            agent = self._directory.agent(draft.agent)
-            if agent is None:
-                wrong.append(Detail("agent", f"There is no agent {draft.agent!r}"))
-            elif draft.type not in agent.capabilities:
-                can = ", ".join(agent.capabilities)
-                wrong.append(Detail("agent", f"{draft.agent} cannot do {draft.type}, only: {can}"))
+        wrong = self.problems(draft.type, draft.agent)
         if wrong:
             raise SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=wrong)
+
+    def problems(self, task_type: str, agent_id: str | None) -> list[Detail]:
+        """Why nobody could ever do a task of this type, pinned to this agent or to none."""
+        wrong = []
+        known = self._directory.known_types
+        if task_type not in known:
+            types = ", ".join(sorted(known))
+            wrong.append(Detail("type", f"{task_type!r} is not known; there are: {types}"))
+        if agent_id is not None:
+            agent = self._directory.agent(agent_id)
+            if agent is None:
+                wrong.append(Detail("agent", f"There is no agent {agent_id!r}"))
+            elif task_type not in agent.capabilities:
+                can = ", ".join(agent.capabilities)
+                wrong.append(Detail("agent", f"{agent_id} cannot do {task_type}, only: {can}"))
+        return wrong
 
     def _add(
         self,
@@ -138,48 +144,60 @@ class Tasks:
         origin: Origin,
         traceparent: str | None,
     ) -> Submitted:
+        drafts = [draft]
+        return self.add(
+            connection, drafts, submitted_by=submitted_by, origin=origin, traceparent=traceparent
+        )[0]
+
+    def add(
+        self,
+        connection: Connection,
+        drafts: Sequence[TaskDraft],
+        *,
+        submitted_by: str,
+        origin: Origin,
+        traceparent: str | None = None,
+    ) -> list[Submitted]:
+        """Inside a unit: accept tasks whose types and agents were checked, in this order."""
+        if not drafts:
+            return []
         now = clock.now()
-        task_id = ids.new_uuid()
-        delayed = draft.run_at is not None and draft.run_at > now
-        waits = bool(draft.depends_on) and self._must_wait(connection, draft)
-        reason = None
-        if waits:
-            reason = PendingReason.DEPENDENCY
-        elif delayed:
-            reason = PendingReason.SCHEDULED
-        elif not self._directory.serves(draft.type, draft.agent):
-            reason = PendingReason.NO_AGENT
-        status = TaskStatus.PENDING if reason else TaskStatus.QUEUED
-        store.add(
-            connection,
-            task_id,
-            draft,
-            status=status,
-            pending_reason=reason,
-            submitted_by=submitted_by,
-            request_id=origin.request_id,
-            now=now,
-        )
-        job = NewJob(
-            key=task_id,
-            kind=KIND,
-            queue=f"@{draft.agent}" if draft.agent else draft.type,
-            priority=draft.priority,
-            max_attempts=draft.max_attempts,
-            timeout=int(draft.timeout_seconds * clock.SECOND),
-            run_at=draft.run_at if delayed else None,
-            held=waits,
-            traceparent=traceparent,
-        )
-        jobs.enqueue(connection, [job])
-        data = {"task_id": task_id, "type": draft.type, "status": status, "attempt": 0}
-        event = NewEvent("task.created", data, origin, RESOURCE, submitted_by)
-        log.append(connection, [event], now=now)
-        earliest = max(now, draft.run_at or 0)
-        estimate = None if waits else self._estimator.completion(draft.type, earliest=earliest)
-        return Submitted(
-            task_id, draft.type, draft.description, status, reason, draft.priority, estimate, now
-        )
+        new, queue, events, accepted = [], [], [], []
+        for draft in drafts:
+            task_id = ids.new_uuid()
+            delayed = draft.run_at is not None and draft.run_at > now
+            waits = bool(draft.depends_on) and self._must_wait(connection, draft)
+            reason = None
+            if waits:
+                reason = PendingReason.DEPENDENCY
+            elif delayed:
+                reason = PendingReason.SCHEDULED
+            elif not self._directory.serves(draft.type, draft.agent):
+                reason = PendingReason.NO_AGENT
+            status = TaskStatus.PENDING if reason else TaskStatus.QUEUED
+            new.append(NewTask(task_id, draft, status, reason))
+            job = NewJob(
+                key=task_id,
+                kind=KIND,
+                queue=f"@{draft.agent}" if draft.agent else draft.type,
+                priority=draft.priority,
+                max_attempts=draft.max_attempts,
+                timeout=int(draft.timeout_seconds * clock.SECOND),
+                run_at=draft.run_at if delayed else None,
+                held=waits,
+                traceparent=traceparent,
+            )
+            queue.append(job)
+            data = {"task_id": task_id, "type": draft.type, "status": status, "attempt": 0}
+            events.append(NewEvent("task.created", data, origin, RESOURCE, submitted_by))
+            earliest = max(now, draft.run_at or 0)
+            about = None if waits else self._estimator.completion(draft.type, earliest=earliest)
+            accepted.append(_accepted(new[-1], about, now))
+        request_id = origin.request_id
+        store.add(connection, new, submitted_by=submitted_by, request_id=request_id, now=now)
+        jobs.enqueue(connection, queue)
+        log.append(connection, events, now=now)
+        return accepted
 
     def _must_wait(self, connection: Connection, draft: TaskDraft) -> bool:
         """Whether a dependency is unfinished; locked, so that none ends unnoticed meanwhile."""
@@ -245,6 +263,21 @@ class Tasks:
         """Those of these tasks that there are, as they are now."""
         return await self._database.read(partial(store.find, task_ids=task_ids))
 
+    def read_results(
+        self, connection: Connection, task_ids: Sequence[str], *, most: int
+    ) -> dict[str, str] | None:
+        """Inside a unit: the results of those of these tasks that have one, as JSON text.
+
+        None where they are larger together than so many characters.
+        """
+        if store.size_of_results(connection, task_ids) > most:
+            return None
+        return store.find_results(connection, task_ids)
+
+    def recent_durations(self, connection: Connection, task_type: str) -> list[int]:
+        """Inside a unit: how long (µs) the last completed tasks of a type took."""
+        return store.recent_durations(connection, task_type)
+
     async def find_results(self, task_ids: Sequence[str]) -> dict[str, str]:
         """The results of those of these tasks that have one, as JSON text.
 
@@ -288,12 +321,29 @@ class Tasks:
         if task.status.is_final:
             message = f"The task has already ended as {task.status}; it cannot be cancelled."
             raise SutazaiError(ErrorCode.CONFLICT, message)
+        self._end_as_cancelled(connection, [task], origin)
+
+    def withdraw(self, connection: Connection, task_ids: Sequence[str], *, origin: Origin) -> None:
+        """Inside a unit: cancel those of these tasks that have not ended."""
+        for task_id in sorted(task_ids):
+            jobs.cancel(connection, task_id)
+        found = store.lock(connection, task_ids).values()
+        going = [task for task in found if not task.status.is_final]
+        self._end_as_cancelled(connection, going, origin)
+
+    def _end_as_cancelled(
+        self, connection: Connection, going: Sequence[store.Moving], origin: Origin
+    ) -> None:
         now = clock.now()
-        store.move(connection, [store.Move(task, TaskStatus.CANCELLED, {"ended_at": now})])
-        after = task._replace(status=TaskStatus.CANCELLED)
-        log.append(connection, [notice("task.cancelled", after, origin)], now=now)
-        ended = TaskEnded(task_id, task.type, after.status, task.submitted_by, task.callback_url)
-        self._tell_ended(connection, [ended], now)
+        cancelled = TaskStatus.CANCELLED
+        store.move(connection, [store.Move(task, cancelled, {"ended_at": now}) for task in going])
+        after = [task._replace(status=cancelled) for task in going]
+        log.append(connection, [notice("task.cancelled", one, origin) for one in after], now=now)
+        over = [
+            TaskEnded(one.task_id, one.type, one.status, one.submitted_by, one.callback_url)
+            for one in after
+        ]
+        self._tell_ended(connection, over, now)
 
     # --- agents that come online
 
@@ -324,6 +374,20 @@ def _read_page(
     more = len(tasks) > limit
     tasks = tasks[:limit]
     return TaskPage(tasks, total, at_least, tasks[-1].task_id if more else None)
+
+
+def _accepted(new: NewTask, estimate: int | None, now: int) -> Submitted:
+    draft = new.draft
+    return Submitted(
+        new.task_id,
+        draft.type,
+        draft.description,
+        new.status,
+        new.pending_reason,
+        draft.priority,
+        estimate,
+        now,
+    )
 
 
 class _Waiters:

@@ -29,9 +29,9 @@ from sutazai.database import Connection, metadata, tally
 from sutazai.tasks import ends_store
 from sutazai.tasks.model import (
     TRANSITIONS,
+    NewTask,
     PendingReason,
     Task,
-    TaskDraft,
     TaskError,
     TaskStatus,
 )
@@ -150,24 +150,20 @@ def _count(connection: Connection, changes: Mapping[tuple[str, str], int]) -> No
 
 def add(
     connection: Connection,
-    task_id: str,
-    draft: TaskDraft,
+    tasks: Sequence[NewTask],
     *,
-    status: TaskStatus,
-    pending_reason: PendingReason | None,
     submitted_by: str,
     request_id: str | None,
     now: int,
 ) -> None:
-    """Write a new task."""
-    connection.execute(
-        _INSERT_TASK,
+    """Write new tasks."""
+    rows = [
         {
             "task_id": task_id,
             "type": draft.type,
             "description": draft.description,
             "status": status.value,
-            "pending_reason": pending_reason,
+            "pending_reason": reason,
             "priority": draft.priority,
             "progress": 0,
             "metadata": msgspec.json.encode(draft.metadata).decode(),
@@ -182,17 +178,20 @@ def add(
             "created_at": now,
             "run_at": draft.run_at,
             "callback_url": draft.callback_url,
-        },
-    )
-    if draft.tags:
-        connection.execute(insert(TAGS), [{"tag": t, "task_id": task_id} for t in draft.tags])
-    if draft.depends_on:
-        connection.execute(
-            insert(DEPENDENCIES),
-            [{"depends_on": other, "task_id": task_id} for other in draft.depends_on],
-        )
-    _count(connection, {(draft.type, status.value): 1})
-    tally(connection, "tasks_accepted", draft.type)
+        }
+        for task_id, draft, status, reason in tasks
+    ]
+    connection.execute(_INSERT_TASK, rows if len(rows) > 1 else rows[0])
+    tags = [{"tag": tag, "task_id": one.task_id} for one in tasks for tag in one.draft.tags]
+    if tags:
+        connection.execute(insert(TAGS), tags)
+    pairs = [(other, one.task_id) for one in tasks for other in one.draft.depends_on]
+    if pairs:
+        rows = [{"depends_on": other, "task_id": task_id} for other, task_id in pairs]
+        connection.execute(insert(DEPENDENCIES), rows)
+    _count(connection, Counter((one.draft.type, one.status.value) for one in tasks))
+    for one in tasks:
+        tally(connection, "tasks_accepted", one.draft.type)
 
 
 def _list_text(values: Sequence[str]) -> str | None:

@@ -164,6 +164,11 @@ TALLIES: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
         ("kind", "outcome"),
     ),
     "cache": ("sutazai_result_cache_lookups", "Look-ups in the result cache", ("result",)),
+    "executions": (
+        "sutazai_workflow_executions",
+        "Executions of workflows: started, completed, failed or cancelled",
+        ("status",),
+    ),
     "callbacks": ("sutazai_callback_deliveries", "Attempts to deliver a callback", ("outcome",)),
 }
 """The counters that transactions add to, by the tally's name."""

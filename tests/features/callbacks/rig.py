@@ -115,7 +115,7 @@ class Rig:
             "result": '{"answer":42}',
         }
         ended = TaskEnded(**{**usual, **fields})
-        await self.database.run(partial(self.callbacks.on_task_ended, ended=ended))
+        await self.database.run(partial(self.callbacks.on_task_ended, over=[ended]))
         return (await self.deliveries(task_id=ended.task_id))[0].delivery_id
 
     async def fail(self, message: str) -> str:

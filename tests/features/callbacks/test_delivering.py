@@ -464,7 +464,7 @@ async def test_an_end_that_is_undone_is_told_to_nobody(rig: Rig) -> None:
     ended = TaskEnded(ids.new_uuid(), "ping", TaskStatus.CANCELLED, "user-1", rig.receiver.url())
 
     def undone(connection: Connection) -> None:
-        rig.callbacks.on_task_ended(connection, ended)
+        rig.callbacks.on_task_ended(connection, [ended])
         raise RuntimeError("undone")
 
     with pytest.raises(RuntimeError, match="undone"):

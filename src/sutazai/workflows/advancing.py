@@ -1,0 +1,164 @@
+"""What moves executions on: in the transaction that ends a task, and in no other place."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from sutazai import clock
+from sutazai.database import Connection, tally
+from sutazai.engine import store as jobs
+from sutazai.errors import ErrorCode
+from sutazai.events import log
+from sutazai.events.model import Origin
+from sutazai.tasks.model import TaskEnded, TaskStatus
+from sutazai.tasks.service import Tasks
+from sutazai.workflows import store
+from sutazai.workflows.graph import Graph, with_statuses
+from sutazai.workflows.model import (
+    Execution,
+    ExecutionStatus,
+    Run,
+    StepError,
+    StepStatus,
+)
+from sutazai.workflows.settling import Change, Settlement, approval_key, change_by_child, notice
+
+_MOST_GRAPHS = 256
+
+
+class Advancer:
+    """Begins, advances and ends executions, inside of units."""
+
+    def __init__(self, *, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._graphs: dict[tuple[str, int], Graph] = {}
+
+    def graph(self, connection: Connection, workflow_id: str, version: int) -> Graph:
+        """The graph of one version; versions do not change."""
+        graph = self._graphs.get((workflow_id, version))
+        if graph is None:
+            graph = Graph(store.get_definition(connection, workflow_id, version))
+            if len(self._graphs) >= _MOST_GRAPHS:
+                self._graphs.clear()
+            self._graphs[workflow_id, version] = graph
+        return graph
+
+    def begin(self, connection: Connection, execution: Execution, origin: Origin) -> Execution:
+        """Write an execution and begin the steps that depend on nothing."""
+        graph = self.graph(connection, execution.workflow_id, execution.version)
+        execution = msgspec.structs.replace(execution, state=graph.initial_state)
+        store.add_execution(connection, execution)
+        log.append(connection, [notice("started", execution, origin)], now=execution.started_at)
+        tally(connection, "executions", "started")
+        return self._settlement(connection, execution).settle({}, everything=True)
+
+    def on_task_ended(self, connection: Connection, over: Sequence[TaskEnded]) -> None:
+        """The hook of tasks' ends: advance the executions that they were done for."""
+        by_task = {ended.task_id: ended for ended in over}
+        ended_runs: dict[str, list[tuple[Run, Change]]] = {}
+        for task_id, (execution_id, run) in store.runs_of_tasks(connection, list(by_task)).items():
+            ended_runs.setdefault(execution_id, []).append((run, _change(by_task[task_id])))
+        for execution_id in sorted(ended_runs):
+            execution = store.get_execution(connection, execution_id, lock=True)
+            if execution is not None and not execution.status.is_final:
+                self.runs_ended(connection, execution, ended_runs[execution_id])
+
+    def runs_ended(
+        self, connection: Connection, execution: Execution, over: Sequence[tuple[Run, Change]]
+    ) -> None:
+        """Advance a locked execution, and those above it, after runs have ended."""
+        this = self._settlement(connection, execution)
+        changes: dict[int, Change] = {}
+        items: dict[int, list[Change]] = {}
+        for run, change in over:
+            if run.ended_at is not None:
+                continue
+            this.end(run, change)
+            if run.item < 0:
+                changes[run.position] = change
+            else:
+                items.setdefault(run.position, []).append(change)
+        for position, some in items.items():
+            end = this.items_ended(position, some)
+            if end is not None:
+                changes[position] = end
+        self.tell_parent(connection, this.settle(changes))
+
+    def go_on(self, connection: Connection, execution: Execution) -> Execution:
+        """Begin whatever may, of a locked execution that was paused or is tried again."""
+        this = self._settlement(connection, execution)
+        changes = {}
+        for position, letter in enumerate(execution.state):
+            if letter == "r" and this.graph.steps[position].for_each is not None:
+                end = this.items_ended(position, ())
+                if end is not None:
+                    changes[position] = end
+        after = this.settle(changes, everything=True)
+        self.tell_parent(connection, after)
+        return after
+
+    def tell_parent(self, connection: Connection, execution: Execution) -> None:
+        """If the execution has ended, end the step that it was executed for."""
+        if execution.parent is None or not execution.status.is_final:
+            return
+        parent_id, position = execution.parent
+        parent = store.get_execution(connection, parent_id, lock=True)
+        if parent is None or parent.status.is_final:
+            return
+        for run in store.runs(connection, parent_id, positions=[position], item=-1):
+            if run.child_id == execution.execution_id:
+                self.runs_ended(connection, parent, [(run, change_by_child(execution))])
+
+    def cancel(self, connection: Connection, execution: Execution, origin: Origin) -> Execution:
+        """End a locked execution, what it runs, and what it executes; a child tells its parent."""
+        now = clock.now()
+        going = store.open_runs(connection, execution.execution_id)
+        changes = {
+            position: StepStatus.CANCELLED
+            for position, letter in enumerate(execution.state)
+            if letter in "prw"
+        }
+        after = msgspec.structs.replace(
+            execution,
+            status=ExecutionStatus.CANCELLED,
+            state=with_statuses(execution.state, changes),
+            ended_at=now,
+        )
+        store.update_execution(connection, after)
+        store.update_runs(
+            connection,
+            execution.execution_id,
+            [
+                msgspec.structs.replace(run, status=StepStatus.CANCELLED, ended_at=now)
+                for run in going
+            ],
+        )
+        log.append(connection, [notice("cancelled", after, origin)], now=now)
+        tally(connection, "executions", after.status.value)
+        for run in going:
+            if run.status is StepStatus.WAITING:
+                jobs.cancel(connection, approval_key(execution.execution_id, run.position))
+            if run.child_id is not None:
+                child = store.get_execution(connection, run.child_id, lock=True)
+                if child is not None and not child.status.is_final:
+                    self.cancel(connection, child, origin)
+        task_ids = [run.task_id for run in going if run.task_id is not None]
+        if task_ids:
+            self._tasks.withdraw(connection, task_ids, origin=origin)
+        return after
+
+    def _settlement(self, connection: Connection, execution: Execution) -> Settlement:
+        graph = self.graph(connection, execution.workflow_id, execution.version)
+        return Settlement(connection, self._tasks, graph, execution, self.begin)
+
+
+def _change(ended: TaskEnded) -> Change:
+    match ended.status:
+        case TaskStatus.COMPLETED:
+            return Change(StepStatus.COMPLETED)
+        case TaskStatus.CANCELLED:
+            message = f"The task {ended.task_id} was cancelled."
+            return Change(StepStatus.FAILED, StepError(ErrorCode.CONFLICT, message))
+        case _:
+            assert ended.error is not None  # it failed
+            return Change(StepStatus.FAILED, StepError(ended.error.code, ended.error.message))

@@ -1,0 +1,248 @@
+"""What users do with workflows themselves: create, read, change, delete, plan."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+
+from sutazai import clock, ids
+from sutazai.agents.service import AgentDirectory
+from sutazai.database import Connection, Database
+from sutazai.errors import Detail, ErrorCode, SutazaiError, not_found
+from sutazai.events import log
+from sutazai.events.model import NewEvent, Origin
+from sutazai.limits.idempotency import Replayable
+from sutazai.tasks.service import Tasks
+from sutazai.workflows import graph, store
+from sutazai.workflows.model import (
+    APPROVAL,
+    MOST_DEPTH,
+    SUB_WORKFLOW,
+    Definition,
+    Step,
+    Workflow,
+    WorkflowPage,
+)
+from sutazai.workflows.settling import RESOURCE
+
+
+class PlannedStep(NamedTuple):
+    """A step before it runs: who can do it now, and how long (µs) tasks of its type took."""
+
+    step_id: str
+    type: str
+    agents: list[str]
+    shortest: int | None
+    longest: int | None
+
+
+class Plan(NamedTuple):
+    """What an execution would do: stages of steps that run side by side, and its time (µs).
+
+    The times are None where some type was never completed, or people and other workflows are
+    waited for.
+    """
+
+    workflow: Workflow
+    stages: list[list[str]]
+    steps: list[PlannedStep]
+    shortest: int | None
+    longest: int | None
+
+
+class Definitions:
+    """The definitions."""
+
+    def __init__(self, *, database: Database, tasks: Tasks, directory: AgentDirectory) -> None:
+        self._database = database
+        self._tasks = tasks
+        self._directory = directory
+
+    async def create(
+        self,
+        definition: Definition,
+        *,
+        created_by: str,
+        origin: Origin,
+        replay: Replayable | None = None,
+    ) -> Workflow:
+        """Keep a new workflow; VALIDATION_ERROR with a detail for everything wrong with it."""
+        self._check(definition)
+
+        def make(connection: Connection) -> Workflow:
+            now = clock.now()
+            workflow = Workflow(
+                workflow_id=ids.new_id("wf"),
+                version=1,
+                definition=definition,
+                created_by=created_by,
+                created_at=now,
+                updated_at=now,
+            )
+            _check_children(connection, workflow)
+            store.add_workflow(connection, workflow)
+            _tell(connection, "created", workflow, origin)
+            return workflow
+
+        def unit(connection: Connection) -> Workflow:
+            if replay is None:
+                return make(connection)
+            return replay(connection, Workflow, partial(make, connection))
+
+        return await self._database.run(unit)
+
+    def _check(self, definition: Definition) -> None:
+        wrong = graph.problems(definition)
+        for number, step in enumerate(definition.steps):
+            if step.type not in (APPROVAL, SUB_WORKFLOW):
+                for detail in self._tasks.problems(step.type, step.agent):
+                    wrong.append(Detail(f"steps.{number}.{detail.field}", detail.message))
+        if wrong:
+            raise _invalid(wrong)
+
+    async def get(self, workflow_id: str) -> Workflow:
+        """A workflow in its newest version; NOT_FOUND without it."""
+        return await self._database.read(partial(existing, workflow_id))
+
+    async def list_workflows(self, *, limit: int, cursor: str | None = None) -> WorkflowPage:
+        """A page of workflows, newest first."""
+        read = partial(store.page_of_workflows, limit=limit + 1, before=cursor)
+        found = await self._database.read(read)
+        more = len(found) > limit
+        found = found[:limit]
+        return WorkflowPage(found, found[-1].workflow_id if more else None)
+
+    async def update(self, workflow_id: str, definition: Definition, *, origin: Origin) -> Workflow:
+        """Make a new version; executions keep theirs."""
+        self._check(definition)
+
+        def unit(connection: Connection) -> Workflow:
+            before = existing(workflow_id, connection, lock=True)
+            after = msgspec.structs.replace(
+                before,
+                version=before.version + 1,
+                definition=definition,
+                updated_at=clock.now(),
+            )
+            _check_children(connection, after)
+            store.add_version(connection, after)
+            _tell(connection, "updated", after, origin)
+            return after
+
+        return await self._database.run(unit)
+
+    async def delete(self, workflow_id: str, *, origin: Origin) -> None:
+        """Take a workflow away; what is being executed goes on, and executions can be read."""
+
+        def unit(connection: Connection) -> None:
+            workflow = existing(workflow_id, connection, lock=True)
+            store.mark_deleted(connection, workflow_id, now=clock.now())
+            _tell(connection, "deleted", workflow, origin)
+
+        await self._database.run(unit)
+
+    async def plan(self, workflow_id: str) -> Plan:
+        """What an execution would do now; executes nothing."""
+        return await self._database.read(partial(self._plan, workflow_id))
+
+    def _plan(self, workflow_id: str, connection: Connection) -> Plan:
+        workflow = existing(workflow_id, connection)
+        shape = graph.Graph(workflow.definition)
+        known: dict[str, tuple[int | None, int | None]] = {
+            APPROVAL: (None, None),
+            SUB_WORKFLOW: (None, None),
+        }
+        for step in shape.steps:
+            if step.type not in known:
+                taken = sorted(self._tasks.recent_durations(connection, step.type))
+                known[step.type] = _range(taken)
+        planned = [
+            PlannedStep(step.step_id, step.type, self._agents_for(step), *known[step.type])
+            for step in shape.steps
+        ]
+        ordinary = [one for stage in shape.stages() for one in stage]
+        lengths = [(planned[one].shortest, planned[one].longest) for one in ordinary]
+        shortest, longest = (
+            _critical(shape, dict(zip(ordinary, column, strict=True)))
+            for column in zip(*lengths, strict=True)
+        )
+        stages = [[shape.steps[one].step_id for one in stage] for stage in shape.stages()]
+        return Plan(workflow, stages, planned, shortest, longest)
+
+    def _agents_for(self, step: Step) -> list[str]:
+        if step.agent is not None:
+            return [step.agent] if self._directory.is_online(step.agent) else []
+        online = (self._directory.agent(one) for one in sorted(self._directory.online_agents))
+        return [one.agent_id for one in online if one and step.type in one.capabilities]
+
+
+def _range(taken: Sequence[int]) -> tuple[int | None, int | None]:
+    """Between which durations eight of ten were."""
+    if not taken:
+        return None, None
+    last = len(taken) - 1
+    return taken[round(last * 0.1)], taken[round(last * 0.9)]
+
+
+def _critical(shape: graph.Graph, lengths: dict[int, int | None]) -> int | None:
+    """How long the longest way through the graph takes."""
+    ends: dict[int, int] = {}
+    for position in graph.order_of(shape.needs):
+        if position in lengths:
+            length = lengths[position]
+            if length is None:
+                return None
+            ends[position] = length + max((ends[one] for one in shape.needs[position]), default=0)
+    return max(ends.values())
+
+
+def existing(workflow_id: str, connection: Connection, *, lock: bool = False) -> Workflow:
+    """The workflow; NOT_FOUND without it."""
+    workflow = store.get_workflow(connection, workflow_id, lock=lock)
+    if workflow is None:
+        raise not_found("workflow", workflow_id)
+    return workflow
+
+
+def _invalid(wrong: Sequence[Detail]) -> SutazaiError:
+    return SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=wrong)
+
+
+def _check_children(connection: Connection, workflow: Workflow) -> None:
+    """VALIDATION_ERROR where a workflow would execute itself, what is not there, or too deep."""
+    wrong = []
+    for number, step in enumerate(workflow.definition.steps):
+        if step.workflow_id is None:
+            continue
+        message = _problem_below(connection, step.workflow_id, workflow.workflow_id, 1)
+        if message is not None:
+            wrong.append(Detail(f"steps.{number}.workflow_id", message))
+    if wrong:
+        raise _invalid(wrong)
+
+
+def _problem_below(connection: Connection, workflow_id: str, above: str, depth: int) -> str | None:
+    if workflow_id == above:
+        return "The workflow would execute itself"
+    if depth > MOST_DEPTH:
+        return f"Workflows may execute each other {MOST_DEPTH} deep"
+    child = store.get_workflow(connection, workflow_id)
+    if child is None:
+        return f"There is no workflow with the id {workflow_id!r}"
+    below = {step.workflow_id for step in child.definition.steps if step.workflow_id is not None}
+    for one in sorted(below):
+        message = _problem_below(connection, one, above, depth + 1)
+        if message is not None:
+            return message
+    return None
+
+
+def _tell(connection: Connection, what: str, workflow: Workflow, origin: Origin) -> None:
+    data = {
+        "workflow_id": workflow.workflow_id,
+        "name": workflow.definition.name,
+        "version": workflow.version,
+    }
+    event = NewEvent(f"workflow.{what}", data, origin, RESOURCE, workflow.created_by)
+    log.append(connection, [event], now=clock.now())

@@ -1,0 +1,161 @@
+"""How a step begins: its condition, its items, its metadata, from expressions to task drafts."""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from sutazai.database import Connection
+from sutazai.tasks.model import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, TaskDraft
+from sutazai.tasks.service import Tasks
+from sutazai.workflows import store
+from sutazai.workflows.expressions import ExpressionError, compiled, is_true
+from sutazai.workflows.graph import STATUSES, Graph
+from sutazai.workflows.model import (
+    MOST_ITEMS,
+    SUB_WORKFLOW,
+    Execution,
+    Run,
+    Step,
+    StepStatus,
+)
+
+MOST_OUTPUT = 4 * 1024 * 1024
+"""Characters of results that the expressions of one step may read together."""
+MOST_METADATA = 64 * 1024 * 1024
+"""Characters of metadata that the items of one step may have together."""
+
+
+class Place(NamedTuple):
+    """One item of a `for_each`."""
+
+    number: int
+    item: Any
+
+
+class Scope:
+    """What the expressions of one execution can read; lives as long as the transaction."""
+
+    def __init__(
+        self, connection: Connection, tasks: Tasks, graph: Graph, execution: Execution
+    ) -> None:
+        self._connection = connection
+        self._tasks = tasks
+        self._graph = graph
+        self._execution = execution
+        self._outputs: dict[str, Any] = {}
+
+    def value_of(
+        self,
+        text: str,
+        field: str,
+        state: str,
+        place: Place | None = None,
+        *,
+        most_items: int | None = None,
+    ) -> Any:
+        """What an expression yields now; ExpressionError that names the field."""
+        expression = compiled(text)
+        scope: dict[str, Any] = {"input": self._execution.input}
+        if place is not None:
+            scope |= {"item": place.item, "index": place.number}
+        try:
+            if expression.steps:
+                scope["steps"] = {name: self._step(name, state) for name in expression.steps}
+            return expression.evaluate(scope, most_items=most_items)
+        except ExpressionError as error:
+            raise ExpressionError(f"{field}: {error}") from None
+
+    def _step(self, name: str, state: str) -> dict[str, Any]:
+        position = self._graph.positions[name]
+        status = STATUSES[state[position]]
+        shown: dict[str, Any] = {"status": status.value}
+        if status is StepStatus.COMPLETED:
+            if name not in self._outputs:
+                self._outputs[name] = self._output(position)
+            shown["output"] = self._outputs[name]
+        return shown
+
+    def _output(self, position: int) -> Any:
+        runs = store.runs(self._connection, self._execution.execution_id, positions=[position])
+        first, step = runs[0], self._graph.steps[position]
+        if step.type == SUB_WORKFLOW:
+            assert first.child_id is not None  # it completed
+            return self._outputs_of_child(first.child_id)
+        if first.value is not None:
+            return msgspec.json.decode(first.value)
+        texts = self._results([one.task_id for one in runs if one.task_id])
+        if step.for_each is not None:
+            return [_decoded(texts, one) for one in runs[1:]]
+        return _decoded(texts, first)
+
+    def _outputs_of_child(self, execution_id: str) -> dict[str, Any]:
+        child = store.get_execution(self._connection, execution_id)
+        assert child is not None  # kept as long as its parent runs
+        definition = store.get_definition(self._connection, child.workflow_id, child.version)
+        scope = Scope(self._connection, self._tasks, Graph(definition), child)
+        steps = {one.step_id: scope._step(one.step_id, child.state) for one in definition.steps}
+        return {name: step.get("output") for name, step in steps.items()}
+
+    def _results(self, task_ids: list[str]) -> dict[str, str]:
+        texts = self._tasks.read_results(self._connection, task_ids, most=MOST_OUTPUT)
+        if texts is None:
+            most = MOST_OUTPUT // (1024 * 1024)
+            raise ExpressionError(f"The output it reads is over {most} MiB.")
+        return texts
+
+
+def _decoded(texts: dict[str, str], run: Run) -> Any:
+    text = texts.get(run.task_id or "")
+    return None if text is None else msgspec.json.decode(text)
+
+
+def is_wanted(step: Step, scope: Scope, state: str) -> bool:
+    """Whether the step's condition holds."""
+    return step.when is None or is_true(scope.value_of(step.when, "when", state))
+
+
+def items_of(step: Step, execution: Execution, scope: Scope, state: str) -> list[Any]:
+    """The list that the step does one task for each of."""
+    assert step.for_each is not None
+    items = scope.value_of(step.for_each.items, "for_each.items", state, most_items=MOST_ITEMS)
+    if not isinstance(items, list):
+        kind = "null" if items is None else type(items).__name__
+        raise ExpressionError(f"for_each.items: It yields a {kind}, not a list.")
+    each = len(msgspec.json.encode(_base(step, execution)))
+    if each * len(items) > MOST_METADATA:
+        most = MOST_METADATA // (1024 * 1024)
+        message = (
+            f"{len(items)} items with {each} bytes of metadata each are over {most} MiB. Give the "
+            "step `metadata` of its own, so that it does not take the whole input for each."
+        )
+        raise ExpressionError(f"for_each.items: {message}")
+    return items
+
+
+def _base(step: Step, execution: Execution) -> dict[str, Any]:
+    own = execution.input if step.metadata is None else step.metadata
+    return {**own, **step.config}
+
+
+def metadata_of(
+    step: Step, execution: Execution, scope: Scope, state: str, place: Place | None = None
+) -> dict[str, Any]:
+    """The step's own metadata or else the execution's input, then `config`, then `input`."""
+    values = {
+        name: scope.value_of(text, f"input.{name}", state, place)
+        for name, text in step.input.items()
+    }
+    return {**_base(step, execution), **values}
+
+
+def draft_of(graph: Graph, step: Step, execution: Execution, metadata: dict[str, Any]) -> TaskDraft:
+    """The step's task."""
+    return TaskDraft(
+        type=step.type,
+        description=step.description or f"{graph.definition.name}: step {step.step_id}",
+        metadata=metadata,
+        agent=step.agent,
+        timeout_seconds=step.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,
+        max_attempts=DEFAULT_ATTEMPTS if step.retry is None else step.retry.max_attempts,
+        tags=(execution.execution_id,),
+    )
