@@ -239,7 +239,8 @@ class Subscription:
         if batch.broadcasts and batch.broadcasts[0].event.id <= self.position:
             # The log was read further than the hub had come by then.
             batch = Batch([one for one in batch.broadcasts if one.event.id > self.position])
-        if self._idle and not self._queue:
+        waits = self._idle and not self._queue
+        if waits:
             if not batch.broadcasts:
                 self.position = newest
                 return
@@ -255,6 +256,8 @@ class Subscription:
             self._queued_bytes = 0
             if self._behind:
                 self._missed = True  # the log has them; they are read from there
+            elif waits:
+                self._behind = True  # too much came at once for one who had read everything
             else:
                 self._overflowed = True
         self._wake.set()

@@ -217,6 +217,21 @@ async def test_who_is_behind_is_never_cut_off(
     assert len(ids) == 820
 
 
+async def test_who_waits_is_not_cut_off_by_more_than_a_queue_at_once(
+    database: Database, fan: EventStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MOST_QUEUED", 50)
+    async with fan.subscribe(ALL, EVERYTHING) as subscription:
+        for _ in range(3):
+            waiting = asyncio.create_task(heard(subscription, 100))
+            async with asyncio.timeout(PATIENCE):
+                while not subscription._idle:
+                    await asyncio.sleep(0)
+            await write(database, *[event(n) for n in range(100)])
+            ids = await waiting
+            assert ids == list(range(ids[0], ids[0] + 100))
+
+
 async def test_a_sink_gets_what_comes_while_its_subscriber_waits(
     database: Database, fan: EventStreams
 ) -> None:
