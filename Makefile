@@ -85,6 +85,6 @@ endif
 		pyproject.toml sdk/python/pyproject.toml
 	@requirements/install run
 
-.venv/.dev: requirements/dev.txt requirements/bootstrap.txt requirements/install \
+.venv/.dev: requirements/dev.txt requirements/model.txt requirements/bootstrap.txt requirements/install \
 		pyproject.toml sdk/python/pyproject.toml
 	@requirements/install dev
