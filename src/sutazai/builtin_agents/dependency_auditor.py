@@ -10,6 +10,7 @@ import msgspec
 
 from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
 from sutazai.analysis.dependencies.audit import Audit, AuditRequest, audit
+from sutazai.analysis.dependencies.known import LicencePolicy
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisError, AnalysisPool
 from sutazai.analysis.protocol import Place
@@ -97,8 +98,9 @@ class DependencyAuditor:
             what=wanted.what,
             advisories=advisories,
             database=self._database,
-            denied_licences=_names(licences.get("deny")) or (),
-            allowed_licences=_names(licences.get("allow")),
+            licences=LicencePolicy(
+                denied=_names(licences.get("deny")) or (), allowed=_names(licences.get("allow"))
+            ),
         )
 
 

@@ -8,7 +8,7 @@ import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from sutazai.analysis.dependencies.advisories import Advisories, Advisory, read_advisories
+from sutazai.analysis.dependencies.collected import Found
 from sutazai.analysis.dependencies.declared import (
     DEVELOPMENT,
     LOCK,
@@ -25,18 +25,21 @@ from sutazai.analysis.dependencies.imported import (
     named_modules,
     own_modules,
 )
-from sutazai.analysis.dependencies.installed import Installed, obligations, read_installed
-from sutazai.analysis.findings import Confidence, Finding, RawFinding, Severity
-from sutazai.analysis.globs import InputError, split_pattern
-from sutazai.analysis.merge import merge
+from sutazai.analysis.dependencies.installed import Installed, read_installed
+from sutazai.analysis.dependencies.known import (
+    LicencePolicy,
+    find_licences,
+    find_vulnerable,
+    open_database,
+)
+from sutazai.analysis.findings import Finding
+from sutazai.analysis.globs import InputError
 from sutazai.analysis.parsing import Module, parse
-from sutazai.analysis.protocol import Place
 from sutazai.analysis.reading import take
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.source import Source, SourceError
-from sutazai.analysis.workspace import Limits, NotReadable, Skipped, Workspace
+from sutazai.analysis.workspace import Skipped, Workspace
 
-_LARGEST_DATABASE = 512 * 1024 * 1024
 # Used by being installed, not by being imported.
 _TOOLS = frozenset(
     [
@@ -84,8 +87,7 @@ class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
     what: Reviewable
     advisories: str | None = None
     database: str | None = None
-    denied_licences: tuple[str, ...] = ()
-    allowed_licences: tuple[str, ...] | None = None
+    licences: LicencePolicy = LicencePolicy()
 
 
 class Audit(msgspec.Struct, kw_only=True):
@@ -119,7 +121,7 @@ def audit(request: AuditRequest) -> Audit:
     place = request.what.place
     workspace = Workspace(place.root, place.excluded, place.limits) if place else None
     installed, environment = read_installed(workspace) if workspace else ({}, None)
-    found = _Found(sources)
+    found = Found(sources)
     _malformed(found, declared)
     if declared.files:
         _missing(found, declared, imports, installed)
@@ -127,9 +129,9 @@ def audit(request: AuditRequest) -> Audit:
     _unpinned(found, declared)
     _conflicting(found, declared)
     _sources_of(found, declared)
-    advisories = _database(request, place)
-    vulnerabilities = _vulnerable(found, declared, installed, advisories)
-    licences = _licences(found, request, declared, installed, environment)
+    advisories = open_database(request.advisories, request.database, place)
+    vulnerabilities = find_vulnerable(found, declared, installed, advisories)
+    licences = find_licences(found, request.licences, declared, installed, environment)
     return Audit(
         findings=found.findings(modules),
         dependencies=list(_listed(declared, installed, imports)),
@@ -156,76 +158,17 @@ def _parsed(sources: Sequence[Source]) -> tuple[dict[str, Module], list[dict[str
     return modules, unparsed
 
 
-class _Found:
-    """What has been found so far, by file."""
-
-    def __init__(self, sources: Mapping[str, Source]) -> None:
-        self._sources = sources
-        self._raws: dict[str, list[RawFinding]] = defaultdict(list)
-
-    def add(
-        self,
-        rule: str,
-        file: str,
-        line: int,
-        message: str,
-        *,
-        column: int = 1,
-        severity: str | None = None,
-        confidence: str | None = None,
-        code: str | None = None,
-    ) -> None:
-        self._raws[file].append(
-            RawFinding(
-                engine="sutazai",
-                code=code or rule,
-                rule=rule,
-                line=line,
-                column=column,
-                end_line=line,
-                message=message,
-                description=message,
-                severity=Severity(severity) if severity else None,
-                confidence=Confidence(confidence) if confidence else None,
-            )
-        )
-
-    def findings(self, modules: Mapping[str, Module]) -> list[Finding]:
-        found: list[Finding] = []
-        for file, raws in self._raws.items():
-            # One line may have several advisories: each is a finding of its own.
-            apart: dict[tuple[str, int], list[RawFinding]] = defaultdict(list)
-            for raw in raws:
-                apart[raw.rule, raw.line].append(raw)
-            rounds = max(len(group) for group in apart.values())
-            for number in range(rounds):
-                some = [group[number] for group in apart.values() if number < len(group)]
-                found += _renumbered(merge(self._sources[file], modules.get(file), some)[0], number)
-        found.sort(key=lambda finding: finding.sort_key)
-        return found
-
-
-def _renumbered(findings: list[Finding], number: int) -> list[Finding]:
-    """Findings of the same line told apart by what they say."""
-    if number == 0:
-        return findings
-    return [
-        msgspec.structs.replace(one, fingerprint=f"{one.fingerprint[:30]}{number % 256:02x}")
-        for one in findings
-    ]
-
-
 # --- the questions
 
 
-def _malformed(found: _Found, declared: Declarations) -> None:
+def _malformed(found: Found, declared: Declarations) -> None:
     for one in declared.malformed:
         message = f"This requirement cannot be read: {one.reason}"
         found.add("malformed-requirement", one.file, one.line, message)
 
 
 def _missing(
-    found: _Found,
+    found: Found,
     declared: Declarations,
     imports: Sequence[Import],
     installed: Mapping[str, Installed],
@@ -284,7 +227,7 @@ def _bringing(module: str, names: set[str], installed: Mapping[str, Installed]) 
 
 
 def _unused(
-    found: _Found,
+    found: Found,
     declared: Declarations,
     imports: Sequence[Import],
     installed: Mapping[str, Installed],
@@ -306,7 +249,7 @@ def _unused(
         found.add("unused-dependency", one.file, one.line, message)
 
 
-def _unpinned(found: _Found, declared: Declarations) -> None:
+def _unpinned(found: Found, declared: Declarations) -> None:
     locked = {one.name for one in declared.requirements if one.group == LOCK}
     for one in declared.requirements:
         if one.group == LOCK or one.url or one.constraint or one.name in locked:
@@ -323,7 +266,7 @@ def _unpinned(found: _Found, declared: Declarations) -> None:
         found.add("unpinned-dependency", one.file, one.line, message, severity=severity)
 
 
-def _conflicting(found: _Found, declared: Declarations) -> None:
+def _conflicting(found: Found, declared: Declarations) -> None:
     by_name: dict[str, list[Declared]] = defaultdict(list)
     for one in declared.requirements:
         if not one.url and one.specifier:
@@ -380,7 +323,7 @@ def _below(release: tuple[int, ...]) -> tuple[int, ...]:
     return (0,)
 
 
-def _sources_of(found: _Found, declared: Declarations) -> None:
+def _sources_of(found: Found, declared: Declarations) -> None:
     for one in declared.requirements:
         url = one.url
         if url is None:
@@ -394,148 +337,6 @@ def _sources_of(found: _Found, declared: Declarations) -> None:
         elif not exact and "sha256=" not in url:
             message = f"{one.name} is fetched from an address whose content may change."
             found.add("unverified-source", one.file, one.line, message)
-
-
-# --- vulnerabilities
-
-
-def _database(request: AuditRequest, place: Place | None) -> Advisories | None:
-    limits = Limits(file_bytes=_LARGEST_DATABASE)
-    if request.advisories is not None:
-        if place is None:
-            raise InputError("`advisories` names a file of the workspace, and there is none.")
-        workspace = Workspace(place.root, place.excluded, limits)
-        parts = tuple(part.encode() for part in split_pattern(request.advisories))
-        try:
-            content = workspace.read(workspace.resolve(parts))
-        except NotReadable as error:
-            raise InputError(f"`advisories`: {request.advisories} is {error}.") from None
-        return read_advisories(content, request.advisories)
-    if request.database is not None:
-        folder, _, name = request.database.rpartition("/")
-        try:
-            content = Workspace(folder or "/", (), limits).read((name.encode(),))
-        except NotReadable as error:
-            raise InputError(f"The server's advisory database cannot be read: {error}.") from None
-        return read_advisories(content, name)
-    return None
-
-
-def _vulnerable(
-    found: _Found,
-    declared: Declarations,
-    installed: Mapping[str, Installed],
-    advisories: Advisories | None,
-) -> dict[str, Any]:
-    if advisories is None:
-        return {
-            "checked": False,
-            "reason": "No advisory database was given, so nothing is known of vulnerabilities. "
-            "Give one in the OSV format as `metadata.advisories` (a file of the workspace), or to "
-            "the server as SUTAZAI_ADVISORY_DATABASE.",
-        }
-    pinned = {one.name: one.pinned for one in declared.requirements if one.pinned}
-    affected: set[str] = set()
-    unknown: set[str] = set()
-    told: set[tuple[str, str, str]] = set()
-    for one in declared.requirements:
-        known = one.pinned or pinned.get(one.name)
-        here = installed.get(one.name)
-        version = known or (here.version if here else None)
-        if version is None:
-            unknown.add(one.name)
-        for advisory in advisories.by_name.get(one.name, ()):
-            concerned = (
-                advisory.concerns(version) if version else advisory.may_concern(one.specifiers)
-            )
-            key = (one.name, advisory.id, one.file)
-            if not concerned or key in told:
-                continue
-            told.add(key)
-            affected.add(one.name)
-            found.add(
-                "vulnerable-dependency",
-                one.file,
-                one.line,
-                _told_of(one, advisory, version),
-                severity=advisory.severity,
-                confidence="high" if version else "low",
-                code=advisory.id,
-            )
-    return {
-        "checked": True,
-        "advisories": advisories.count,
-        "newest_advisory": advisories.newest,
-        "unreadable_entries": advisories.unreadable,
-        "affected": sorted(affected),
-        "without_exact_version": sorted(unknown),
-    }
-
-
-def _told_of(one: Declared, advisory: Advisory, version: str | None) -> str:
-    names = ", ".join((advisory.id, *advisory.aliases[:3]))
-    what = f"{one.name} {version}" if version else f"{one.name} {one.specifier or '(any version)'}"
-    verb = "has" if version else "allows versions with"
-    fixed = f" Fixed in {advisory.fixed_in}." if advisory.fixed_in else ""
-    return f"{what} {verb} {names}: {advisory.summary}{fixed}"
-
-
-# --- licences
-
-
-def _licences(
-    found: _Found,
-    request: AuditRequest,
-    declared: Declarations,
-    installed: Mapping[str, Installed],
-    environment: str | None,
-) -> dict[str, Any]:
-    if environment is None:
-        return {
-            "checked": False,
-            "reason": "Licences are read from installed metadata, and the workspace has no "
-            ".venv, venv or env with packages in it. Install the project there, then audit again.",
-        }
-    seen: set[str] = set()
-    by_licence: dict[str, list[str]] = defaultdict(list)
-    missing: list[str] = []
-    for one in declared.requirements:
-        if one.name in seen:
-            continue
-        seen.add(one.name)
-        here = installed.get(one.name)
-        if here is None:
-            missing.append(one.name)
-            continue
-        by_licence[here.licence or "unknown"].append(one.name)
-        if problem := _licence_problem(here, request):
-            severity = "low" if one.group == DEVELOPMENT else None
-            found.add("licence-to-clear", one.file, one.line, problem, severity=severity)
-    return {
-        "checked": True,
-        "environment": f"/{environment}",
-        "by_licence": {key: sorted(by_licence[key]) for key in sorted(by_licence)},
-        "not_installed": sorted(missing),
-    }
-
-
-def _licence_problem(here: Installed, request: AuditRequest) -> str | None:
-    licence = here.licence
-    if licence is None:
-        return f"{here.name} {here.version} does not say under which licence it is."
-    lowered = licence.lower()
-    if any(one.lower() in lowered for one in request.denied_licences):
-        return f"{here.name} {here.version} is under {licence}, which is denied here."
-    if request.allowed_licences is not None:
-        if any(one.lower() in lowered for one in request.allowed_licences):
-            return None
-        return f"{here.name} {here.version} is under {licence}, which is not among those allowed."
-    if obligations(licence) == "strong":
-        return (
-            f"{here.name} {here.version} is under {licence}: what is shipped together with it may "
-            "have to be under the same licence."
-        )
-    return None
 
 
 # --- the list

@@ -14,6 +14,7 @@ from sutazai.analysis.dependencies.advisories import read_advisories
 from sutazai.analysis.dependencies.audit import Audit, AuditRequest, audit, satisfiable
 from sutazai.analysis.dependencies.declared import read_declarations
 from sutazai.analysis.dependencies.installed import obligations
+from sutazai.analysis.dependencies.known import LicencePolicy
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.protocol import Place
 from sutazai.analysis.reviewer import Reviewable
@@ -291,9 +292,9 @@ def test_licences_come_from_the_environment_in_the_workspace(project: Path) -> N
     assert lines == {2, 3}
     assert found.licences["checked"] is True
     assert found.licences["not_installed"] == ["absent"]
-    denied = audited(project, denied_licences=("mit",))
+    denied = audited(project, licences=LicencePolicy(denied=("mit",)))
     assert {one.line for one in denied.findings if one.rule == "licence-to-clear"} == {1, 2, 3}
-    allowed = audited(project, allowed_licences=("affero",))
+    allowed = audited(project, licences=LicencePolicy(allowed=("affero",)))
     assert {one.line for one in allowed.findings if one.rule == "licence-to-clear"} == {1, 3}
 
 
