@@ -173,8 +173,7 @@ async def _start_work(
 ) -> tuple[Services, Worker]:
     """Agents, engine, events and tasks, each started once what it needs is up."""
     pool = AnalysisPool(processes=settings.analysis_processes, tracing=tracing)
-    sandbox = make_sandbox(settings)
-    builtin = built_in_agents(pool=pool, sandbox=sandbox, settings=settings)
+    builtin = built_in_agents(pool=pool, sandbox=make_sandbox(settings), settings=settings)
     agents = [*builtin, *extra_agents] if settings.agents else []
     hub = EventHub(database)
     feed = EventFeed(database=database, hub=hub)
