@@ -137,9 +137,11 @@ def written(target: Target, given: dict[str, str]) -> str:
             continue
         if slot.name not in given:
             by_name = True
-        elif slot.variadic:
-            parts.append(given[slot.name])
-        elif slot.positional and not by_name and (slot.required or slot.only_positional or takes_more):
+        elif slot.variadic or (
+            slot.positional
+            and not by_name
+            and (slot.required or slot.only_positional or takes_more)
+        ):
             parts.append(given[slot.name])
         else:
             by_name = True

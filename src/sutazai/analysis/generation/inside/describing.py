@@ -34,9 +34,7 @@ class Describer:
         self._folder = folder
         self._literals = Literals(module)
 
-    def outcome(
-        self, call: str, value: Any, *, yielded: bool = False, bare: bool = False
-    ) -> Told:
+    def outcome(self, call: str, value: Any, *, yielded: bool = False, bare: bool = False) -> Told:
         """Assertions that the call gives this value."""
         words = ["yields" if yielded else "returns", *_words(value)]
         if value is None:
@@ -47,11 +45,14 @@ class Describer:
             inside = self._below_folder(value)
             return Told([f"assert {call} == {inside}"] if inside else [], words)
         text = self._expected(value)
-        is_constructor = re.match(r"\w+\.(\w+)\(", call) and type(value).__name__ == (
-            call.split("(")[0].rpartition(".")[2]
+        is_constructor = (
+            re.match(r"\w+\.(\w+)\(", call)
+            and type(value).__name__ == (call.split("(", maxsplit=1)[0].rpartition(".")[2])
         )
         if text is not None and not is_constructor:
-            sign = "is" if isinstance(value, type) or text in ("Ellipsis", "NotImplemented") else "=="
+            sign = (
+                "is" if isinstance(value, type) or text in ("Ellipsis", "NotImplemented") else "=="
+            )
             return Told([f"assert {call} {sign} {text}"], words)
         name = call if bare else "result"
         lines = self._about(name, value, call)
@@ -84,7 +85,7 @@ class Describer:
         for name in _public_names(thing):
             try:
                 value = getattr(thing, name)
-            except Exception:  # noqa: BLE001  # a property may fail; then it is not told
+            except Exception:  # noqa: S112  # a property may fail; then it is not told
                 continue
             if not callable(value) and (text := self._expected(value)) is not None:
                 seen[f"{{}}.{name}"] = text
@@ -92,7 +93,7 @@ class Describer:
             if _defines(thing, method):
                 try:
                     text = self._expected(look(thing))
-                except Exception:  # noqa: BLE001  # as above
+                except Exception:  # noqa: S112  # as above
                     continue
                 if text is not None:
                     seen[expression] = text

@@ -86,7 +86,7 @@ def _start(index: int, work: Work, seconds: float) -> _Child:
         work(send)
         send("end")
         status = 0
-    except BaseException:  # noqa: BLE001, S110  # the parent sees that the end is missing
+    except BaseException:  # noqa: S110  # the parent sees that the end is missing
         pass
     finally:
         os._exit(status)

@@ -19,21 +19,22 @@ _DICT_METHODS = {"items", "keys", "values", "get", "setdefault", "popitem"}
 _SET_METHODS = {"add", "discard", "union", "intersection", "difference", "issubset"}
 _READ_METHODS = {"read", "readline", "readlines"}
 _NAMES: tuple[tuple[str, str], ...] = (
-    (r"text|string|str|name|msg|message|line|word|prefix|suffix|sep|title|label|pattern|pat|fmt|"
-     r"format|url|uri|email|key|s|encoding|char|ch|token|query|html|source|value|data|version|spec|"
-     r"raw|content|code|lang|language|charset", "str"),
-    (r"n|i|j|k|count|num|number|size|width|length|index|idx|limit|lo|hi|start|stop|end|step|max|"
-     r"min|depth|level|maxsize|offset|year|month|day|age|port|base|digits|r|g|b|x|y|z|h|v", "int"),
-    (r"items|values|seq|sequence|list|lst|rows|args|words|lines|names|iterable|elements|numbers|"
-     r"data|a|arr|array|nums|population|parts|paths|argv", "list"),
-    (r"mapping|dict|d|options|config|kwargs|params|headers|attrs|env|settings|mapping", "dict"),
-    (r"func|fn|function|callback|key|predicate|method|getsizeof|hook|factory", "callable"),
-    (r"is_.*|has_.*|use_.*|flag|verbose|strict|reverse|force|posix|recursive|enabled", "bool"),
-    (r"ratio|rate|factor|price|amount|total|mu|sigma|alpha|beta|weight|fraction|percent", "float"),
-    (r"path|filename|file_name|file|folder|directory|filepath", "path"),
-    (r"stream|fp|fd|infile|outfile|f|input|output|instream|buffer", "stream"),
-    (r".*bytes|blob|payload|buf", "bytes"),
-)  # fmt: skip
+    ("text|string|str|name|msg|message|line|word|prefix|suffix|sep|title|label|pattern|pat", "str"),
+    ("fmt|format|url|uri|email|key|s|encoding|char|ch|token|query|html|source|value|data", "str"),
+    ("version|spec|raw|content|code|lang|language|charset", "str"),
+    ("n|i|j|k|count|num|number|size|width|length|index|idx|limit|lo|hi|start|stop|end", "int"),
+    ("step|max|min|depth|level|maxsize|offset|year|month|day|age|port|base|digits", "int"),
+    ("r|g|b|x|y|z|h|v", "float"),
+    ("items|values|seq|sequence|list|lst|rows|args|words|lines|names|iterable|elements", "list"),
+    ("numbers|data|a|arr|array|nums|population|parts|paths|argv", "list"),
+    ("mapping|dict|d|options|config|kwargs|params|headers|attrs|env|settings|mapping", "dict"),
+    ("func|fn|function|callback|key|predicate|method|getsizeof|hook|factory", "callable"),
+    ("is_.*|has_.*|use_.*|flag|verbose|strict|reverse|force|posix|recursive|enabled", "bool"),
+    ("ratio|rate|factor|price|amount|total|mu|sigma|alpha|beta|weight|fraction|percent", "float"),
+    ("path|filename|file_name|file|folder|directory|filepath", "path"),
+    ("stream|fp|fd|infile|outfile|f|input|output|instream|buffer", "stream"),
+    (".*bytes|blob|payload|buf", "bytes"),
+)
 
 
 @dataclass
@@ -64,7 +65,9 @@ def guesses(node: Function, constants: dict[str, Any]) -> dict[str, Guess]:
     documented = ast.get_docstring(node) or ""
     for name, guess in found.items():
         if told := re.search(
-            rf":type {name}:\s*(\w+)|:param (\w+) {name}:|^\s*{name}\s*\((\w+)", documented, re.M
+            rf":type {name}:\s*(\w+)|:param (\w+) {name}:|^\s*{name}\s*\((\w+)",
+            documented,
+            re.MULTILINE,
         ):
             kind = next(part for part in told.groups() if part).lower()
             guess.add({"string": "str", "integer": "int", "number": "float"}.get(kind, kind), 8)
@@ -132,16 +135,16 @@ def _by_compare(node: ast.Compare, guess_of: Any, constants: dict[str, Any]) -> 
     for at, operator in enumerate(node.ops):
         for one, other in ((sides[at], sides[at + 1]), (sides[at + 1], sides[at])):
             guess = guess_of(one)
-            if guess is None and isinstance(one, ast.Call) and one.args:
-                # `len(x) > 3`, `x.lower() == "yes"`
-                if dotted(one.func) == "len" and (measured := guess_of(one.args[0])):
+            if isinstance(one, ast.Call) and one.args and dotted(one.func) == "len":
+                if measured := guess_of(one.args[0]):
                     measured.add("list", 1)
                     measured.add("str", 1)
+                continue
             if guess is None and isinstance(one, ast.Subscript | ast.Call):
                 inner = one.value if isinstance(one, ast.Subscript) else one.func
                 inner = inner.value if isinstance(inner, ast.Attribute) else inner
                 guess = guess_of(inner)
-                if guess is None or isinstance(one, ast.Call) and one.args:
+                if guess is None or (isinstance(one, ast.Call) and one.args):
                     continue
             if guess is not None:
                 _compared(guess, other, constants, is_in=isinstance(operator, ast.In | ast.NotIn))
@@ -149,7 +152,7 @@ def _by_compare(node: ast.Compare, guess_of: Any, constants: dict[str, Any]) -> 
 
 def _compared(guess: Guess, other: ast.AST, constants: dict[str, Any], *, is_in: bool) -> None:
     try:
-        value = ast.literal_eval(other)  # type: ignore[arg-type]  # a node is what it takes
+        value = ast.literal_eval(other)
     except (ValueError, TypeError, SyntaxError):
         name = dotted(other)
         if name not in constants:
@@ -209,7 +212,7 @@ def _by_call(node: ast.Call, guess_of: Any) -> None:
             guess.add("float", 4)
         elif name in ("open", "os.path.join", "os.path.exists", "Path", "pathlib.Path"):
             guess.add("path", 4)
-        elif name in ("ord",):
+        elif name == "ord":
             guess.add("str", 3)
         elif node.func is not argument and name.endswith((".match", ".search", ".sub", ".findall")):
             guess.add("str", 4)
@@ -221,7 +224,7 @@ def _by_call(node: ast.Call, guess_of: Any) -> None:
 
 def matching(pattern: str, seed: int = 0, *, verbose: bool = False) -> str | None:
     """A short text that `pattern` matches, another for another seed; None where it is too odd."""
-    from re import _parser  # type: ignore[attr-defined]  # only this reads patterns
+    from re import _parser  # only this reads patterns
 
     try:
         parsed = _parser.parse(pattern, re.VERBOSE if verbose else 0)
@@ -276,7 +279,8 @@ def _one_of(options: Any, chance: random.Random) -> str:
         if name == "LITERAL":
             allowed.add(chr(argument))
         elif name == "RANGE":
-            allowed |= {chr(one) for one in range(argument[0], min(argument[1], argument[0] + 9) + 1)}
+            last = min(argument[1], argument[0] + 9)
+            allowed |= {chr(one) for one in range(argument[0], last + 1)}
         elif name == "CATEGORY":
             allowed |= set({"CATEGORY_DIGIT": "0179", "CATEGORY_SPACE": " ", "CATEGORY_WORD": "ab1_",
                             "CATEGORY_NOT_SPACE": "ab1", "CATEGORY_NOT_DIGIT": "ab ",

@@ -108,7 +108,7 @@ class Killer:
                 exec(code, vars(module))  # noqa: S102  # in the sandbox
         except OutOfTime:
             return None
-        except BaseException:  # noqa: BLE001  # a fault may do anything
+        except BaseException:  # a fault may do anything
             return None
         return module
 

@@ -67,7 +67,7 @@ class Literals:
             return None if value.is_absolute() else f"pathlib.{kind.__name__}({str(value)!r})"
         if kind is range:
             return repr(value)
-        if isinstance(value, type) or isinstance(value, types.FunctionType):
+        if isinstance(value, type | types.FunctionType):
             return self._named(value)
         return self._object(value, depth)
 
@@ -111,11 +111,11 @@ class Literals:
         """By its own `repr`, where that is an expression that gives an equal object."""
         kind = type(value)
         owner = self.name_of(kind)
-        if owner is None or kind.__eq__ is object.__eq__:
+        if owner is None or getattr(kind, "__eq__", None) is getattr(object, "__eq__", None):
             return None
         try:
             text = repr(value)
-        except Exception:  # noqa: BLE001  # it is not our code
+        except Exception:  # it is not our code
             return None
         if not text.startswith(f"{kind.__qualname__}(") or len(text) > LONGEST:
             return None
@@ -124,7 +124,7 @@ class Literals:
             names = {**vars(self._module), "datetime": datetime, "pathlib": pathlib}
             twin = eval(f"{kind.__qualname__}{arguments}", names)  # noqa: S307  # in the sandbox
             same = type(twin) is kind and bool(twin == value) and repr(twin) == text
-        except Exception:  # noqa: BLE001  # a repr need not be an expression
+        except Exception:  # a repr need not be an expression
             return None
         return self._over_module(text) if same else None
 
@@ -133,7 +133,7 @@ class Literals:
         import ast
 
         class Qualify(ast.NodeTransformer):
-            def visit_Name(inner, node: ast.Name) -> ast.AST:  # noqa: N802, N805  # ast's way
+            def visit_Name(inner, node: ast.Name) -> ast.AST:  # noqa: N805  # ast's way
                 if hasattr(self._module, node.id) and not isinstance(
                     getattr(self._module, node.id), types.ModuleType
                 ):

@@ -72,7 +72,10 @@ class Generation:
         calls = calls_of(reading, project, wanted.module)
         for target in targets:
             name = target.owner or target.qualname
-            if "{self}" not in target.template and not target.qualname.rpartition(".")[2][0].islower():
+            if (
+                "{self}" not in target.template
+                and not target.qualname.rpartition(".")[2][0].islower()
+            ):
                 target.seeds = calls.get(name, [])
             elif target.owner is None:
                 target.seeds = calls.get(target.qualname, [])
@@ -80,7 +83,9 @@ class Generation:
         explorer = Explorer(subject, targets, observer, wanted.parallel)
         explorer.explore(self._at(_FIRST_SEARCH))
         self._tell("explored")
-        checks = explorer.verify([check for found in explorer.found.values() for check in found.kept])
+        checks = explorer.verify(
+            [check for found in explorer.found.values() for check in found.kept]
+        )
         checks += properties.checks_of(subject, explorer, checks)
         self._tell("verified")
         killer = Killer(module, reading, wanted.path, wanted.parallel)
@@ -162,9 +167,7 @@ class Generation:
             for line in arc
         }
         unreachable = {one.qualname: one.reason for one in subject.unreachable}
-        discarded = {
-            found.target.qualname: found.discarded for found in explorer.found.values()
-        }
+        discarded = {found.target.qualname: found.discarded for found in explorer.found.values()}
         found = []
         for name, routine in self._reading.routines.items():
             body = _body_lines(routine.node)
@@ -245,6 +248,8 @@ def main(arguments: list[str]) -> None:
     """Read the request, write the result; both are JSON."""
     request, result = arguments
     wanted = Wanted(**json.loads(Path(request).read_text("utf-8")))
+    wanted.path = os.path.realpath(wanted.path)
+    wanted.roots = [os.path.realpath(root) for root in wanted.roots]
     place = Path(result).absolute()
     os.environ["TZ"] = "UTC"
     time.tzset()

@@ -133,7 +133,9 @@ def _places(tree: ast.Module) -> Iterator[_Place]:
         waiting += reversed(below)
 
 
-def _placed(node: ast.AST, path: tuple[tuple[str, int | None], ...], above: _Place, routine: str) -> _Place:
+def _placed(
+    node: ast.AST, path: tuple[tuple[str, int | None], ...], above: _Place, routine: str
+) -> _Place:
     statement = node if isinstance(node, ast.stmt) else above.statement
     return _Place(node, path, statement, routine)
 
@@ -155,7 +157,7 @@ def _header_end(statement: ast.stmt) -> int:
         first = inner[0]
         decorated = getattr(first, "decorator_list", [])
         start = decorated[0].lineno if decorated else first.lineno
-        return max(statement.lineno, start - 1)
+        return max(statement.lineno, int(start) - 1)
     return statement.end_lineno or statement.lineno
 
 
@@ -180,7 +182,10 @@ def _changes(node: ast.AST) -> Iterator[Change]:
             for other in _COMPARED.get(type(operator), ()):
                 yield f"{type(operator).__name__} to {other.__name__}", _with(ops=[other()])
         case ast.BinOp(op=operator) if type(operator) in _COMPUTED:
-            if not (isinstance(operator, ast.Mod) and isinstance(node.left, ast.Constant | ast.JoinedStr)):
+            if not (
+                isinstance(operator, ast.Mod)
+                and isinstance(node.left, ast.Constant | ast.JoinedStr)
+            ):
                 other = _COMPUTED[type(operator)]
                 yield f"{type(operator).__name__} to {other.__name__}", _with(op=other())
         case ast.AugAssign(op=operator) if type(operator) in _COMPUTED:
@@ -194,9 +199,7 @@ def _changes(node: ast.AST) -> Iterator[Change]:
         case ast.Constant():
             yield from _constants(node)
         case ast.If() | ast.While() | ast.IfExp():
-            yield "condition negated", lambda one: _set(
-                one, test=ast.UnaryOp(ast.Not(), one.test)
-            )
+            yield "condition negated", lambda one: _set(one, test=ast.UnaryOp(ast.Not(), one.test))
         case ast.Return(value=value) if value is not None:
             if not (isinstance(value, ast.Constant) and value.value is None):
                 yield "returns None", _with(value=ast.Constant(None))

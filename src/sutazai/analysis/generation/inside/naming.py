@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 
 from sutazai.analysis.generation.inside.cases import Case
-from sutazai.analysis.generation.inside.exploring import Check
 from sutazai.analysis.generation.inside.selecting import Group
 
 _LONGEST = 70

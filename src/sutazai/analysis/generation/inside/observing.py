@@ -21,7 +21,7 @@ from sutazai.analysis.generation.inside import cases
 from sutazai.analysis.generation.inside.cases import Script
 from sutazai.analysis.generation.inside.describing import Describer, Told
 from sutazai.analysis.generation.inside.forks import Alarm, OutOfTime
-from sutazai.analysis.generation.inside.tracing import Arc, Tracer
+from sutazai.analysis.generation.inside.tracing import Tracer
 from sutazai.analysis.generation.inside.values import MODULE
 
 _MOST_YIELDED = 20
@@ -104,7 +104,7 @@ class Observer:
             return {"discarded": str(reason), "arcs": sorted(tracer.arcs)}
         except OutOfTime:
             return {"discarded": "takes too long", "arcs": []}
-        except BaseException as error:  # noqa: BLE001  # whatever it is, it is the module's
+        except BaseException as error:  # whatever it is, it is the module's
             return {"discarded": _short(error), "arcs": []}
         return {"arcs": sorted(tracer.arcs), "lines": told.lines, "told": told.outcome}
 
@@ -124,7 +124,7 @@ class Observer:
                 raise
             except Discarded:
                 raise
-            except BaseException as error:  # noqa: BLE001  # SystemExit is an outcome, too
+            except BaseException as error:  # SystemExit is an outcome, too
                 told = self._raised(script, error, describer)
             printed = names["capsys"].readouterr().out
             if printed:

@@ -76,7 +76,7 @@ def pins_of(reading: Reading, qualname: str) -> Pins:
             if isinstance(node, ast.Attribute | ast.Name):
                 written = dotted(node)
                 name = _full(written, origins)
-                if pin := _pin(name, written, origins):
+                if pin := _pin(name, written):
                     statements[pin] = None
                 for known, reason in _UNPINNED.items():
                     if name == known or name.startswith(f"{known}."):
@@ -107,7 +107,7 @@ def _full(written: str, origins: dict[str, str]) -> str:
     return f"{origins[head]}.{rest}" if rest else origins[head]
 
 
-def _pin(name: str, written: str, origins: dict[str, str]) -> str | None:
+def _pin(name: str, written: str) -> str | None:
     home, _, last = name.partition(".")
     if home == "random" and last and last not in ("Random", "SystemRandom"):
         return "random.seed(7)"
@@ -124,7 +124,7 @@ def _pin(name: str, written: str, origins: dict[str, str]) -> str | None:
             if "." in holder:
                 return f"monkeypatch.setattr(datetime, {kind!r}, {frozen})"
             return f"monkeypatch.setattr({MODULE}, {holder!r}, {frozen})"
-    if name == "os.getcwd" or name == "pathlib.Path.cwd":
+    if name in ("os.getcwd", "pathlib.Path.cwd"):
         return "monkeypatch.chdir(tmp_path)"
     return None
 

@@ -25,7 +25,7 @@ _TOLD = 3
 
 def checks_of(subject: Subject, explorer: Explorer, checks: list[Check]) -> list[Check]:
     """Checks of the laws that hold for every value that was seen."""
-    values = _single_arguments(explorer, checks)
+    values = _single_arguments(checks)
     found: list[Check] = []
     for name, law in [*_round_trips(subject, values), *_idempotent(values)]:
         arguments = values[name]
@@ -46,7 +46,7 @@ def law_words(law: str) -> list[str]:
     return ["round", "trips"] if law.count(MODULE) == 2 and "== {}" in law else ["is", "idempotent"]
 
 
-def _single_arguments(explorer: Explorer, checks: list[Check]) -> dict[str, list[str]]:
+def _single_arguments(checks: list[Check]) -> dict[str, list[str]]:
     """For each function that takes one thing, the things that it took without raising."""
     found: dict[str, list[str]] = {}
     for check in checks:
@@ -66,7 +66,9 @@ def _round_trips(subject: Subject, values: dict[str, list[str]]) -> Iterator[tup
         for one, other in _PAIRS:
             for there, back in ((one, other), (other, one)):
                 if name in names and re.search(rf"(^|_){there}(_|$)|^{there}", name):
-                    partner = re.sub(rf"(^|_){there}(_|$)|^{there}", rf"\g<1>{back}\g<2>", name, count=1)
+                    partner = re.sub(
+                        rf"(^|_){there}(_|$)|^{there}", rf"\g<1>{back}\g<2>", name, count=1
+                    )
                     if partner in names and partner != name:
                         yield name, f"assert {MODULE}.{partner}({MODULE}.{name}({{}})) == {{}}"
         # `rgb_to_hsv` and `hsv_to_rgb`

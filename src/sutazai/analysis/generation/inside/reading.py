@@ -116,7 +116,11 @@ def read(text: str) -> Reading:
 def words_of(tree: ast.AST) -> Words:
     """The literals below a node, without docstrings, each once and in order."""
     words = Words()
-    docstrings = {id(node.value) for node in ast.walk(tree) if _is_docstring(node)}
+    docstrings = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and _is_docstring(node)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             _note_patterns(node, words)
@@ -127,9 +131,10 @@ def words_of(tree: ast.AST) -> Words:
             words.strings.append(value)
         elif isinstance(value, bytes) and len(value) <= 60 and value not in words.blobs:
             words.blobs.append(value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            if value not in words.numbers:
-                words.numbers.append(value)
+        elif isinstance(value, bool):
+            continue
+        elif isinstance(value, int | float) and value not in words.numbers:
+            words.numbers.append(value)
     return words
 
 
@@ -139,7 +144,9 @@ def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
     while waiting:
         below = waiting.pop()
         yield below
-        if not isinstance(below, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+        if not isinstance(
+            below, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
+        ):
             waiting += ast.iter_child_nodes(below)
 
 
@@ -267,9 +274,12 @@ def _changes(node: Function, known: dict[str, str]) -> list[str]:
                 locals_.add(below.id)
         elif isinstance(below, ast.Subscript) and isinstance(below.ctx, ast.Store | ast.Del):
             name = dotted(below.value)
-        elif isinstance(below, ast.Call) and isinstance(below.func, ast.Attribute):
-            if below.func.attr in _MUTATING:
-                name = dotted(below.func.value)
+        elif (
+            isinstance(below, ast.Call)
+            and isinstance(below.func, ast.Attribute)
+            and below.func.attr in _MUTATING
+        ):
+            name = dotted(below.func.value)
         if name in known and (name in globals_ or name not in locals_):
             found[name] = None
     return list(found)

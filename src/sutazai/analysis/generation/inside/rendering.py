@@ -97,7 +97,9 @@ class Renderer:
         if len(set(_USED.findall(text)) - imported) or re.search(rf"\b{MODULE}\b(?!\.)", text):
             parent, _, last = self._module.rpartition(".")
             renamed = f" as {self._alias}" if self._alias != last else ""
-            ours.append(f"from {parent} import {last}{renamed}" if parent else f"import {last}{renamed}")
+            ours.append(
+                f"from {parent} import {last}{renamed}" if parent else f"import {last}{renamed}"
+            )
         if imported:
             ours.append(f"from {self._module} import {', '.join(sorted(imported))}")
         if shadows:
@@ -116,8 +118,13 @@ def formatted(source: str) -> str:
     """As ruff would write it; unchanged where there is no ruff."""
     command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length=100", "-"]
     try:
-        done = subprocess.run(  # noqa: S603  # our own command
-            command, input=source, capture_output=True, text=True, timeout=_FORMAT_SECONDS, check=True
+        done = subprocess.run(  # our own command
+            command,
+            input=source,
+            capture_output=True,
+            text=True,
+            timeout=_FORMAT_SECONDS,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return source

@@ -70,7 +70,7 @@ def load(name: str, path: str, roots: list[str]) -> types.ModuleType:
         raise NotLoadable(
             f"it imports {missing}, which is not installed where the tests were generated"
         ) from None
-    except BaseException as error:  # noqa: BLE001  # whatever a module does when it is imported
+    except BaseException as error:  # whatever a module does when it is imported
         raise NotLoadable(f"importing it raises {type(error).__name__}: {error}"[:300]) from None
     if getattr(module, "__file__", None) != path:
         raise NotLoadable(
@@ -106,10 +106,8 @@ class Subject:
         """Everything that can be called, public things first."""
         found: list[Target] = []
         for routine in self.reading.routines.values():
-            if routine.owner is None:
-                target = self._function(routine)
-            else:
-                target = self._method(routine)
+            make = self._function if routine.owner is None else self._method
+            target = make(routine)
             if target is not None:
                 found.append(target)
         for name in self.reading.classes:
@@ -164,8 +162,8 @@ class Subject:
         if isinstance(thing, enum.Enum):
             return self.literals.of(thing)
         if isinstance(thing, typing.NewType):
-            name = thing.__name__
-            return f"{MODULE}.{name}" if getattr(self.module, name, None) is thing else None
+            made = str(thing.__name__)
+            return f"{MODULE}.{made}" if getattr(self.module, made, None) is thing else None
         if name := self.literals.name_of(thing):
             return name
         if inspect.isclass(thing):
@@ -173,9 +171,9 @@ class Subject:
                 if value is thing:
                     return f"{MODULE}.{known}"
             home = sys.modules.get(thing.__module__)
-            if home is not None and getattr(home, thing.__name__, None) is thing:
-                is_builtin = thing.__module__ == "builtins"
-                return thing.__name__ if is_builtin else f"{thing.__module__}.{thing.__name__}"
+            own = str(thing.__name__)
+            if home is not None and getattr(home, own, None) is thing:
+                return own if thing.__module__ == "builtins" else f"{thing.__module__}.{own}"
         return None
 
     def _function(self, routine: Routine) -> Target | None:
@@ -387,9 +385,8 @@ class Subject:
             elif kind in _KINDS:
                 pool.append(values_for(_KINDS[kind], words, self._instances))
             else:
-                for name in self.reading.classes:
-                    if name.lower() == kind and inspect.isclass(thing := self.resolve(name)):
-                        pool.append(self.instances_of(thing))
+                named = (name for name in self.reading.classes if name.lower() == kind)
+                pool += [self.instances_of(one) for one in map(self.resolve, named) if one]
         found = [column[at] for at in range(24) for column in pool if at < len(column)]
         return [*found[:2], *guess.compared[:16], *found[2:], *GENERIC]
 
@@ -429,7 +426,7 @@ def _argument(slot: Slot, at: int) -> str:
 def _hints(thing: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(thing, include_extras=False)
-    except Exception:  # noqa: BLE001  # hints are code, and may fail as such
+    except Exception:  # hints are code, and may fail as such
         return {}
 
 
@@ -474,7 +471,11 @@ def _changed_parameters(routine: Routine) -> set[str]:
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
             if isinstance(node.value, ast.Name):
                 changed.add(node.value.id)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr in _CHANGING and isinstance(node.func.value, ast.Name):
-                changed.add(node.func.value.id)
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in _CHANGING
+            and isinstance(node.func.value, ast.Name)
+        ):
+            changed.add(node.func.value.id)
     return changed & names

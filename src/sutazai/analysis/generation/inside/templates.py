@@ -43,8 +43,8 @@ _STATEMENTS = {
 
 CONSTRUCTING = {"__init__", "__new__", "__post_init__"}
 UNCALLABLE = {"__init_subclass__", "__del__", "__set_name__", "__subclasshook__", "__prepare__",
-              "__instancecheck__", "__subclasscheck__", "__class_getitem__", "__await__", "__anext__",
-              "__get__", "__set__", "__delete__"}  # fmt: skip
+              "__instancecheck__", "__subclasscheck__", "__class_getitem__", "__await__",
+              "__anext__", "__get__", "__set__", "__delete__"}  # fmt: skip
 
 
 def template_of(name: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 import sys
 import threading
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Self
 
 Arc = tuple[int, int]
 
@@ -16,7 +16,7 @@ class Tracer:
         self._previous: Any = None
         self.arcs: set[Arc] = set()
 
-    def __enter__(self) -> "Tracer":
+    def __enter__(self) -> Self:
         self._previous = sys.gettrace()
         threading.settrace(self._entered)
         sys.settrace(self._entered)
@@ -24,7 +24,7 @@ class Tracer:
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(self._previous)
-        threading.settrace(None)  # type: ignore[arg-type]  # None switches it off
+        threading.settrace(None)
 
     def _entered(self, frame: FrameType, event: str, _argument: Any) -> Any:
         if frame.f_code.co_filename != self._filename:

@@ -273,7 +273,7 @@ def _of_class(plain: type, words: Words, instances: Instances, depth: int) -> li
 
 def _subclasses(plain: type) -> list[type]:
     try:
-        direct = plain.__subclasses__()
+        direct: list[type] = plain.__subclasses__()
     except TypeError:
         return []
     return [one for below in direct for one in (below, *_subclasses(below))]
@@ -302,7 +302,7 @@ def _protocol(plain: type, words: Words, instances: Instances, depth: int) -> li
         if inspect.isfunction(member) and not name.startswith("_"):
             try:
                 returned = typing.get_type_hints(member).get("return", typing.Any)
-            except Exception:  # noqa: BLE001  # hints are code, and may fail as such
+            except Exception:  # hints are code, and may fail as such
                 returned = typing.Any
             results = values_for(returned, words, instances, depth + 1) or ["None"]
             members[name] = [f"lambda *args, **kwargs: {result}" for result in results]
@@ -321,7 +321,7 @@ def _resolved(hint: Any, plain: type) -> Any:
     if isinstance(hint, str):
         try:
             return typing.get_type_hints(plain).get(hint, typing.Any)
-        except Exception:  # noqa: BLE001  # hints are code, and may fail as such
+        except Exception:  # hints are code, and may fail as such
             return typing.Any
     return hint
 

@@ -43,7 +43,9 @@ def _constant(value: object, words: Words, chance: random.Random) -> str | bytes
     if isinstance(value, int):
         return _integer(value, words, chance)
     if isinstance(value, float):
-        return round(chance.choice([value + 0.1, value - 0.1, -value, value * 2, value / 4, 0.0]), 6)
+        return round(
+            chance.choice([value + 0.1, value - 0.1, -value, value * 2, value / 4, 0.0]), 6
+        )
     return 0
 
 
