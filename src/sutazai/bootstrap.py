@@ -21,6 +21,7 @@ from sutazai.api.versions import Deprecation
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.builtin_agents.type_checker import TypeChecker
 from sutazai.callbacks import courier as callback_jobs
 from sutazai.callbacks.courier import Courier
 from sutazai.callbacks.guard import AddressGuard
@@ -404,6 +405,7 @@ def built_in_agents(pool: AnalysisPool, settings: Settings) -> list[Agent]:
             excluded=excluded,
             database=None if database is None else str(database.absolute()),
         ),
+        TypeChecker(pool=pool, workspace=workspace, excluded=excluded),
     ]
 
 
