@@ -191,7 +191,11 @@ class _Work:
             if not live:
                 return dropped
             errors = _errors(self._checker.run(self.texts(live)))
-            new = [message for key, message in errors.items() if key not in before]
+            new = [
+                several[0]
+                for place, several in errors.items()
+                if len(several) > len(before.get(place, ()))
+            ]
             if not new:
                 return dropped
             last = attempt == _TRIES - 1 or self._checker.seconds_left < _LEAST_SECONDS
@@ -286,12 +290,13 @@ def _of_default(default: ast.expr) -> str:
             return "?"
 
 
-def _errors(messages: Sequence[Message]) -> dict[tuple[str, int, str | None, str], Message]:
-    return {
-        (one.file, one.line, one.code, one.message): one
-        for one in messages
-        if one.severity == "error"
-    }
+def _errors(messages: Sequence[Message]) -> dict[tuple[str, int, str | None], list[Message]]:
+    """By place and code: what a message says changes with the annotations around it."""
+    found: dict[tuple[str, int, str | None], list[Message]] = defaultdict(list)
+    for one in messages:
+        if one.severity == "error":
+            found[one.file, one.line, one.code].append(one)
+    return found
 
 
 def _modules(files: Mapping[str, str]) -> dict[str, str]:
