@@ -1,5 +1,6 @@
 """The agent that documents code: `doc-generator-01`."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,9 @@ from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.review_input import parse_input
 from sutazai.errors import ErrorCode
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_MOST_VARIABLES = 50
+_LONGEST_VALUE = 4_096
 _STYLES = {"google": Style.GOOGLE, "numpy": Style.NUMPY}
 
 
@@ -54,12 +58,13 @@ class DocGenerator:
         metadata = assignment.metadata
         try:
             style, wants_examples = _options(metadata)
+            environment = _environment(metadata.get("environment"))
             code = {name: value for name, value in metadata.items() if name != "rules"}
             what = parse_input(assignment.type, code, self._place).what
             await context.progress(5)
             made = await self._pool.call(plan, what)
             await context.progress(30, files=len(made.files))
-            outcomes, unavailable = await self._run(what, made, wanted=wants_examples)
+            outcomes, unavailable = await self._run(what, made, environment, wanted=wants_examples)
             await context.progress(60, files=len(made.files), examples=len(outcomes))
             draft = Draft(
                 plan=made,
@@ -77,16 +82,19 @@ class DocGenerator:
         return _answer(documentation, made, style, unavailable)
 
     async def _run(
-        self, what: Reviewable, made: Plan, *, wanted: bool
+        self, what: Reviewable, made: Plan, environment: dict[str, str], *, wanted: bool
     ) -> tuple[list[Outcome], str]:
         """The examples' outcomes, and why there are none where nothing can be isolated."""
         if not wanted or not made.groups:
             return [], ""
-        if what.place is not None:
-            execution = Execution(groups=made.groups, paths=made.roots, source=what.place.root)
-        else:
-            files = {one.file: one.content for one in made.files}
-            execution = Execution(groups=made.groups, paths=made.roots, files=files)
+        inline = {one.file: one.content for one in made.files} if what.place is None else {}
+        execution = Execution(
+            groups=made.groups,
+            paths=made.roots,
+            source=what.place.root if what.place is not None else None,
+            files=inline,
+            environment=environment,
+        )
         try:
             return await execute(self._sandbox, execution), ""
         except SandboxUnavailable as error:
@@ -101,6 +109,19 @@ def _options(metadata: Mapping[str, Any]) -> tuple[Style, bool]:
     if not isinstance(examples, bool):
         raise InputError("`examples` must be true or false.")
     return _STYLES[style.lower()], examples
+
+
+def _environment(value: Any) -> dict[str, str]:
+    """The variables that importing the project takes; seen by the examples alone."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or len(value) > _MOST_VARIABLES:
+        raise InputError(f"`environment` must be an object of at most {_MOST_VARIABLES} strings.")
+    for name, text in value.items():
+        fine = isinstance(text, str) and len(text) <= _LONGEST_VALUE and "\x00" not in text
+        if not _VARIABLE.fullmatch(name) or not fine:
+            raise InputError(f"`environment` has no valid name and string at {name[:60]!r}.")
+    return value
 
 
 def _answer(made: Documentation, planned: Plan, style: Style, unavailable: str) -> dict[str, Any]:
@@ -137,6 +158,8 @@ def _answer(made: Documentation, planned: Plan, style: Style, unavailable: str) 
         "skipped_total": planned.skipped_total,
         "model": None,
     }
+    if made.not_imported:
+        answer["not_imported"] = made.not_imported
     if unavailable:
         answer["examples_unavailable"] = unavailable
     return answer

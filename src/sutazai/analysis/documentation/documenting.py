@@ -93,6 +93,8 @@ class Documentation(msgspec.Struct, kw_only=True):
     stale: list[Stale]
     stale_truncated: bool
     examples: list[Example]
+    not_imported: dict[str, str]
+    """Modules for which no example could be made, with the error that importing them raises."""
 
 
 def plan(what: Reviewable) -> Plan:
@@ -184,6 +186,7 @@ def document(draft: Draft) -> Documentation:
         stale=stale[:_MOST_STALE],
         stale_truncated=len(stale) > _MOST_STALE,
         examples=evidence.examples,
+        not_imported=evidence.not_imported,
     )
 
 
@@ -231,6 +234,7 @@ class _Evidence:
         self.generated: dict[str, str] = {}
         self.shown: dict[str, pages.Shown] = {}
         self.first: tuple[str, str] | None = None
+        self.not_imported: dict[str, str] = {}
         self._lines = {one.source.file: one.source.lines for one in documented}
         self._lines |= {one.file: one.lines for one in texts}
         self._redactors = {one.source.file: one.redactor for one in documented}
@@ -246,6 +250,8 @@ class _Evidence:
                 self._existing(group, outcome)
 
     def _generated(self, group: Group, outcome: Outcome) -> None:
+        if outcome.unimported:
+            self.not_imported[group.module] = self._masked(group.file, outcome.error)
         text = shown_call(group, outcome)
         if text is None or group.symbol in self.generated:
             return

@@ -73,7 +73,13 @@ def run_group(group: dict[str, Any]) -> dict[str, Any]:
         return {"id": group["id"], "error": f"took longer than {_SECONDS:.0f} s", "examples": []}
     except BaseException as error:  # SystemExit and the like end the group, not the run
         said = "".join(traceback.format_exception_only(type(error), error)).strip()
-        return {"id": group["id"], "error": said[-_LONGEST:], "examples": []}
+        missing = bool(group["module"]) and group["module"] not in sys.modules
+        return {
+            "id": group["id"],
+            "error": said[-_LONGEST:],
+            "examples": [],
+            "unimported": missing,
+        }
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 

@@ -76,11 +76,15 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a group ended; `error` says why its examples did not run, or not to their end."""
+    """How a group ended; `error` says why its examples did not run, or not to their end.
+
+    `unimported` tells that it was the import of their module that failed.
+    """
 
     id: int
     error: str
     examples: list[Ran]
+    unimported: bool = False
 
     @property
     def holds(self) -> bool:

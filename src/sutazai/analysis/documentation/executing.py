@@ -21,6 +21,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
     hidden: tuple[str, ...] = ()
     files: dict[str, bytes] = {}
+    environment: dict[str, str] = {}
 
 
 async def execute(sandbox: Sandbox, execution: Execution) -> list[Outcome]:
@@ -63,6 +64,7 @@ def _run(execution: Execution, groups: list[Group]) -> SandboxRun:
         },
         source=execution.source,
         hidden=execution.hidden,
+        environment=execution.environment,
         collect=("outcomes.jsonl",),
         limits=_LIMITS,
     )

@@ -98,7 +98,8 @@ def _use(loads: list[ast.Name], module: Module) -> str:
             case ast.Attribute(value=value, attr=attribute) if value is load:
                 attributes[f"`{attribute}`"] = None
             case ast.Call(func=callee) if callee is not load and module.qualified(callee):
-                passed[code(callee)] = None
+                if not isinstance(parent(above), ast.Raise):
+                    passed[code(callee)] = None
     if is_iterated:
         return "Iterated over."
     if keys:

@@ -132,9 +132,7 @@ def _insertion(documented: Documented, symbol: Symbol, style: Style, examples: s
         indent += "\t" if indent.startswith("\t") else "    "
         text = _text(documented, symbol, style, examples, indent)
         rest = line.encode()[first.col_offset :].decode()
-        new = [before.rstrip(), *literal(text, indent)]
-        if not _is_ellipsis(first, rest):
-            new.append(indent + rest)
+        new = [before.rstrip(), *literal(text, indent), indent + rest]
         return Edit(first=start, last=start + 1, lines=new)
     indent = line[: len(line) - len(line.lstrip())]
     text = _text(documented, symbol, style, examples, indent)
@@ -145,10 +143,6 @@ def _insertion(documented: Documented, symbol: Symbol, style: Style, examples: s
     if isinstance(node, ast.ClassDef):
         new.append("")
     return Edit(first=at, last=at, lines=new)
-
-
-def _is_ellipsis(statement: ast.stmt, rest: str) -> bool:
-    return ast.unparse(statement) == "..." and rest.strip() == "..."
 
 
 def _text(documented: Documented, symbol: Symbol, style: Style, examples: str, indent: str) -> str:

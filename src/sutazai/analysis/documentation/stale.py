@@ -17,6 +17,7 @@ from sutazai.analysis.documentation.docstrings import (
 from sutazai.analysis.documentation.model import AnyFunction, Kind, Stale, Symbol
 from sutazai.analysis.documentation.outputs import is_generator, is_stub
 from sutazai.analysis.documentation.symbols import Documented
+from sutazai.analysis.parsing import parent
 from sutazai.analysis.source import excerpt
 
 _SIMPLE = {"int", "str", "bool", "bytes", "list", "dict", "tuple", "set", "float", "None"}
@@ -32,6 +33,20 @@ _HARMLESS = {
     "issubclass", "len", "list", "print", "range", "repr", "reversed", "set", "sorted", "str",
     "super", "tuple", "type", "zip",
 }  # fmt: skip
+
+# The expressions from which an exception of Python's own may come; of others, from any of these.
+_ANY_SOURCE = (
+    ast.Subscript, ast.BinOp, ast.UnaryOp, ast.Attribute, ast.Compare, ast.Assert, ast.Import,
+    ast.ImportFrom, ast.Starred, ast.Tuple, ast.List, ast.JoinedStr, ast.Delete, ast.AugAssign,
+)  # fmt: skip
+_SOURCES: dict[str, tuple[type[ast.AST], ...]] = {
+    "KeyError": (ast.Subscript, ast.Attribute),
+    "IndexError": (ast.Subscript, ast.Attribute),
+    "AttributeError": (ast.Attribute,),
+    "AssertionError": (ast.Assert, ast.Attribute),
+    "ImportError": (ast.Import, ast.ImportFrom, ast.Attribute),
+    "ModuleNotFoundError": (ast.Import, ast.ImportFrom, ast.Attribute),
+}
 
 
 def find_stale(documented: Documented) -> list[Stale]:
@@ -201,16 +216,15 @@ class _Judge:
                 if callee is not None:
                     if self._could_raise_in_callee(name, callee):
                         return True
-                elif not (isinstance(one.func, ast.Name) and one.func.id in _HARMLESS):
+                elif not _is_harmless(one):
                     return True
             if isinstance(one, ast.With | ast.AsyncWith | ast.For | ast.AsyncFor | ast.Await):
                 return True
             if isinstance(one, ast.Raise) and not _is_named(one):
                 return True
             if isinstance(getattr(builtins, name, None), type) and isinstance(
-                one, ast.Subscript | ast.BinOp | ast.Attribute | ast.Compare | ast.Assert
-                | ast.Import | ast.ImportFrom | ast.Starred | ast.Tuple
-            ):  # fmt: skip
+                one, _SOURCES.get(name, _ANY_SOURCE)
+            ):
                 return True
         return False
 
@@ -252,6 +266,11 @@ def _names(entry: Entry) -> list[str]:
     """The parameters of one entry, such as `x, y`, without stars, escapes and defaults."""
     parts = entry.name.replace("\\", "").split(",")
     return [part.partition("=")[0].strip().lstrip("*") for part in parts]
+
+
+def _is_harmless(call: ast.Call) -> bool:
+    is_made_to_raise = isinstance(parent(call), ast.Raise)
+    return is_made_to_raise or (isinstance(call.func, ast.Name) and call.func.id in _HARMLESS)
 
 
 def _is_named(node: ast.Raise) -> bool:

@@ -67,6 +67,7 @@ class _Reader:
         for node in nodes:
             start = min([node.lineno, *(one.lineno for one in node.decorator_list)])
             self._definitions[node.name, start] = node
+            self._definitions[node.name, node.lineno] = node
 
     def module_symbol(self, seen: "griffe.Module", name: str) -> Symbol:
         tree = self._module.tree
