@@ -258,8 +258,7 @@ class _Evidence:
         text = self._masked(group.file, text)
         self.generated[group.symbol] = text
         self.shown[group.symbol] = pages.Shown(holds=(text,))
-        if self.first is None:
-            self.first = group.module, text
+        self.first = self.first or (group.module, text)
         output = outcome.examples[0].got
         self.examples.append(self._example(group, group.line, group.text, "", output, "passed"))
 
@@ -286,6 +285,8 @@ class _Evidence:
             text = self._masked(group.file, "".join(holds).rstrip("\n"))
             # What follows from a wrong line may hold only because of it.
             shown = (text,) if holds and not wrong else ()
+            if shown and text.startswith(f">>> {group.symbol.rpartition('.')[2]}("):
+                self.first = self.first or (group.module, text)
             self.shown[group.symbol] = pages.Shown(holds=shown, left_out=wrong)
 
     def _not_run(self, group: Group) -> None:

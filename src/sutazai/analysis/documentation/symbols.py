@@ -125,7 +125,7 @@ class _Reader:
         self._read_docstring(symbol, node)
         if not isinstance(seen.members, dict) or not seen.is_class:
             return symbol
-        symbol.members = self._members(seen, path, public=public)  # type: ignore[arg-type]  # is_class
+        symbol.members = self._members(seen, path, public=public)  # type: ignore[arg-type]  # a class, says the line above
         start = next((one for one in symbol.members if one.name == "__init__"), None)
         if start is not None:
             symbol.parameters, symbol.raises = start.parameters, start.raises
