@@ -11,6 +11,7 @@ from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.builtin_agents.test_generator import TestGeneratorAgent
 from sutazai.builtin_agents.type_checker import TypeChecker
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.settings import Settings
@@ -56,4 +57,5 @@ def built_in_agents(
         ),
         TypeChecker(pool=pool, workspace=workspace, excluded=excluded),
         DocGenerator(pool=pool, place=place, sandbox=sandbox),
+        TestGeneratorAgent(pool=pool, place=place, sandbox=sandbox),
     ]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -27,27 +27,16 @@ _MOST_FUNCTIONS = 200
 class TestGeneratorAgent:
     """Writes tests for modules given inline or in the workspace, and proves each of them.
 
-    `workspace` is the folder that tasks may name files in, None for none; `excluded` are absolute
-    paths in it that no task may read. The pool is the caller's to close.
+    `place` is the workspace that tasks may name files in, None for none. The pool is the caller's
+    to close.
     """
 
     __test__ = False  # it generates tests and is none, whatever pytest thinks of the name
 
-    def __init__(
-        self,
-        *,
-        pool: AnalysisPool,
-        sandbox: Sandbox,
-        workspace: str | None,
-        excluded: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, *, pool: AnalysisPool, place: Place | None, sandbox: Sandbox) -> None:
         self._pool = pool
+        self._place = place
         self._generator = TestGenerator(sandbox)
-        self._place = (
-            None
-            if workspace is None
-            else Place(root=str(Path(workspace).absolute()), excluded=tuple(excluded))
-        )
         self._description = AgentDescription(
             agent_id="test-generator-01",
             name="Test Generator",

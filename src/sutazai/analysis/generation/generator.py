@@ -1,7 +1,7 @@
 """Tests for a module: generated in one run of the sandbox, proven in another."""
 
 import json
-from pathlib import PurePosixPath
+import os
 from typing import Any, TypeVar
 
 import msgspec
@@ -217,12 +217,9 @@ def _roots(module: ModuleToTest) -> list[str]:
 def _hidden(place: Place | None) -> tuple[str, ...]:
     if place is None:
         return ()
-    root = PurePosixPath(place.root)
-    return tuple(
-        str(PurePosixPath(path).relative_to(root))
-        for path in place.excluded
-        if PurePosixPath(path).is_relative_to(root)
-    )
+    root = os.path.realpath(place.root)
+    paths = [os.path.relpath(os.path.realpath(path), root) for path in place.excluded]
+    return tuple(path for path in paths if path != "." and not path.startswith(".."))
 
 
 def _told(module: ModuleToTest, generated: _Generated, verified: _Verified) -> ModuleTests:

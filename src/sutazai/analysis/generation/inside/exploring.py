@@ -11,7 +11,7 @@ from typing import Any
 
 from sutazai.analysis.generation.inside.cases import Arguments, Case, Slot, Target, script
 from sutazai.analysis.generation.inside.forks import Alarm, OutOfTime, Send, run_forked
-from sutazai.analysis.generation.inside.observing import Observer, staged
+from sutazai.analysis.generation.inside.observing import TOO_LONG, Observer, staged
 from sutazai.analysis.generation.inside.reading import Words
 from sutazai.analysis.generation.inside.subject import Subject
 from sutazai.analysis.generation.inside.tracing import Arc, Tracer
@@ -26,6 +26,9 @@ _KEPT_A_BEHAVIOUR = 3
 _KEPT_A_TARGET = 40
 _FRUITLESS = 5
 _MADE = 10
+_MOST_LATE = 3
+_MOST_DEATHS = 3
+_DEATH = "it ended or stalled the process"
 # Zones far from each other, written so that no database of zones is needed.
 _ELSEWHERE = ({"TZ": "AAA+12", "HOME": "/nowhere", "USER": "somebody"}, {"TZ": "BBB-14"})
 
@@ -64,6 +67,13 @@ class Found:
     tried: set[str] = field(default_factory=set)
     discarded: dict[str, int] = field(default_factory=dict)
     fruitless: int = 0
+    deaths: int = 0
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it only ever stalls or ends the process: more tries only cost time."""
+        late = self.discarded.get(TOO_LONG, 0)
+        return self.deaths >= _MOST_DEATHS or (late >= 2 * _MOST_LATE and not self.kept)
 
 
 class Explorer:
@@ -124,6 +134,7 @@ class Explorer:
             for start in range(0, len(cases), _BATCH)
         ]
         while pieces and time.monotonic() < until:
+            pieces = [piece for piece in pieces if not piece[0].is_hopeless]
             group, pieces = pieces[: 4 * self._parallel], pieces[4 * self._parallel :]
             works = [partial(self._observe_all, found.target, cases) for found, cases in group]
             ends = run_forked(works, seconds=_BATCH_SECONDS, parallel=self._parallel)
@@ -133,16 +144,21 @@ class Explorer:
                     gained |= self._note(found, case, seen, lenient=lenient)
                 if not end.complete:
                     rest = cases[len(end.messages) + 1 :]
-                    found.discarded["it ended or stalled the process"] = 1
-                    if rest:
+                    found.deaths += 1
+                    found.discarded[_DEATH] = found.deaths
+                    if rest and found.deaths < _MOST_DEATHS:
                         pieces.insert(0, (found, rest))
                 found.fruitless = 0 if gained else found.fruitless + 1
 
     def _observe_all(self, target: Target, cases: list[Case], send: Send) -> None:
+        late = 0
         for case in cases:
             started = time.thread_time()
             seen = self._observer.observe(script(case, target))
             send([seen, time.thread_time() - started])
+            late += seen.get("discarded") == TOO_LONG
+            if late == _MOST_LATE:
+                break
 
     def _note(self, found: Found, case: Case, message: Any, *, lenient: bool) -> bool:
         seen, seconds = message
@@ -188,6 +204,8 @@ class Explorer:
         seen = {line for arc in self.covered for line in arc}
         missing = len(lines - seen)
         most = _FRUITLESS * (3 if missing else 1)
+        if found.is_hopeless:
+            return False
         return found.fruitless < most and bool(found.target.slots or found.target.owner)
 
     def _first(self, found: Found) -> list[Case]:

@@ -271,6 +271,16 @@ def _text(parsed: Any, chance: random.Random, groups: dict[int, str]) -> str:
     return "".join(pieces)
 
 
+_CATEGORIES = {
+    "CATEGORY_DIGIT": "0179",
+    "CATEGORY_SPACE": " ",
+    "CATEGORY_WORD": "ab1_",
+    "CATEGORY_NOT_SPACE": "ab1",
+    "CATEGORY_NOT_DIGIT": "ab ",
+    "CATEGORY_NOT_WORD": " -",
+}
+
+
 def _one_of(options: Any, chance: random.Random) -> str:
     negated = str(options[0][0]) == "NEGATE"
     allowed: set[str] = set()
@@ -282,9 +292,7 @@ def _one_of(options: Any, chance: random.Random) -> str:
             last = min(argument[1], argument[0] + 9)
             allowed |= {chr(one) for one in range(argument[0], last + 1)}
         elif name == "CATEGORY":
-            allowed |= set({"CATEGORY_DIGIT": "0179", "CATEGORY_SPACE": " ", "CATEGORY_WORD": "ab1_",
-                            "CATEGORY_NOT_SPACE": "ab1", "CATEGORY_NOT_DIGIT": "ab ",
-                            "CATEGORY_NOT_WORD": " -"}[str(argument)])  # fmt: skip
+            allowed |= set(_CATEGORIES[str(argument)])
     if negated:
         allowed = set("ab1 x,") - allowed or {"\u00e9"}
     return chance.choice(sorted(allowed))

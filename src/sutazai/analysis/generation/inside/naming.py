@@ -56,7 +56,10 @@ def _outcome(group: Group) -> str:
         if len(set(words)) > 1:
             break
         shared.append(words[0])
-    return "_".join(shared or ["gives", "what", "is", "expected"])
+    if shared:
+        return "_".join(shared)
+    verbs = sorted({outcome[0] for outcome in outcomes} - {"raises"})
+    return "_".join([*verbs[:2], *(["or", "raises"] if len(verbs) < len(outcomes) else [])])
 
 
 def _longer(base: str, group: Group) -> Iterator[str]:

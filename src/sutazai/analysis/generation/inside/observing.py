@@ -31,6 +31,9 @@ _ACCIDENTS = (TypeError, AttributeError, NameError, RecursionError, MemoryError,
               UnboundLocalError, SystemError, ImportError, AssertionError)  # fmt: skip
 
 
+TOO_LONG = "takes too long"
+
+
 class Discarded(Exception):
     """A case that says nothing worth asserting; the message says why."""
 
@@ -103,7 +106,7 @@ class Observer:
         except Discarded as reason:
             return {"discarded": str(reason), "arcs": sorted(tracer.arcs)}
         except OutOfTime:
-            return {"discarded": "takes too long", "arcs": []}
+            return {"discarded": TOO_LONG, "arcs": []}
         except BaseException as error:  # whatever it is, it is the module's
             return {"discarded": _short(error), "arcs": []}
         return {"arcs": sorted(tracer.arcs), "lines": told.lines, "told": told.outcome}

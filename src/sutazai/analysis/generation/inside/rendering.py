@@ -39,7 +39,7 @@ class Renderer:
             groups, key=lambda group: (order.get(group.target, 10**9), group.verb == "raises")
         )
         tests = [Rendered(names.name_of(group), group) for group in groups]
-        bodies = [[line for check in one.group.checks for line in check.lines] for one in tests]
+        bodies = [_body(one.group) for one in tests]
         text = "\n".join("\n".join(lines) for lines in bodies)
         helpers = _helpers(text)
         text = "\n".join([*(HELPERS[name] for name in helpers), text])
@@ -112,6 +112,16 @@ class Renderer:
 
 
 _RESERVED = {*FIXTURES, *HELPERS, "pytest", "result", "value"} | set(dir(builtins))
+
+
+def _body(group: Group) -> list[str]:
+    """The lines of a test, a blank one before each further set-up."""
+    lines: list[str] = []
+    for check in group.checks:
+        if lines and not check.lines[0].startswith(("assert ", "with ")):
+            lines.append("")
+        lines += check.lines
+    return lines
 
 
 def formatted(source: str) -> str:

@@ -1,13 +1,12 @@
 """Which checks are kept: those that add coverage or notice a fault that none before noticed."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sutazai.analysis.generation.inside.exploring import Check
 
 _TESTS_PER_STATEMENT = 0.25
-_GROUPED = (3, 5, 8)
 
 
 @dataclass
@@ -59,35 +58,60 @@ def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[tuple[
 
 
 def grouped(chosen: Sequence[tuple[Check, int]], limit: int) -> list[Group]:
-    """Tests of few related checks each, at most `limit`; the worth of a dropped one is least."""
+    """Tests of few related checks each, at most `limit`.
+
+    Where that is too many, checks of a test need have less in common; what is worth least goes.
+    """
     groups: list[Group] = []
-    for size in _GROUPED:
-        groups = _grouped(chosen, size)
+    for size, common, joined in _MANNERS:
+        groups = _grouped(chosen, size, common, joined=joined)
         if len(groups) <= limit:
             break
     groups.sort(key=lambda group: -group.worth)
     return groups[:limit]
 
 
-def _grouped(chosen: Sequence[tuple[Check, int]], size: int) -> list[Group]:
+def _kind(check: Check) -> str:
+    """The exception, or the kind of value."""
+    return " ".join(check.told[:2]) if check.told[0] != "raises" else " ".join(check.told)
+
+
+def _verb(check: Check) -> str:
+    return check.told[0]
+
+
+def _nothing(_check: Check) -> str:
+    return ""
+
+
+_Manner = tuple[int, Callable[[Check], str], bool]
+_MANNERS: tuple[_Manner, ...] = (
+    (3, _kind, False), (5, _kind, False), (6, _verb, False), (4, _kind, True), (6, _verb, True),
+    (8, _nothing, True),
+)  # fmt: skip
+"""Size of a test, what its checks have in common, and whether those with a set-up are joined."""
+
+
+def _grouped(
+    chosen: Sequence[tuple[Check, int]],
+    size: int,
+    common: Callable[[Check], str],
+    *,
+    joined: bool,
+) -> list[Group]:
     groups: list[Group] = []
-    open_groups: dict[tuple[str, str], Group] = {}
+    open_groups: dict[tuple[str, str, bool], Group] = {}
     for check, worth in chosen:
-        key = (check.target, _kind(check))
+        plain = _is_plain(check)
+        key = (check.target, common(check), plain)
         group = open_groups.get(key)
-        if group is None or not _is_plain(check) or len(group.checks) >= size:
+        if group is None or not (plain or joined) or len(group.checks) >= size:
             group = Group(check.target, check.told[0])
             groups.append(group)
-            if _is_plain(check):
-                open_groups[key] = group
+            open_groups[key] = group
         group.checks.append(check)
         group.worth += worth
     return groups
-
-
-def _kind(check: Check) -> str:
-    """What checks of one test have in common: the exception, or the kind of value."""
-    return " ".join(check.told[:2]) if check.told[0] != "raises" else " ".join(check.told)
 
 
 def _is_plain(check: Check) -> bool:
