@@ -13,6 +13,7 @@ from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
+from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
 from sutazai.callbacks.guard import AddressGuard
 from sutazai.errors import ErrorCode, SutazaiError
@@ -40,7 +41,7 @@ async def check_sandbox(settings: Settings) -> None:
 def built_in_agents(
     *,
     pool: AnalysisPool,
-    sandbox: Sandbox,  # noqa: ARG001  # for the agents that are about to come
+    sandbox: Sandbox,
     settings: Settings,
 ) -> list[Agent]:
     """The agents that come with the server.
@@ -61,6 +62,7 @@ def built_in_agents(
             code=code,
             database=None if database is None else str(database.absolute()),
         ),
+        DocGenerator(pool=pool, code=code, sandbox=sandbox),
     ]
 
 
