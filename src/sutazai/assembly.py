@@ -15,6 +15,7 @@ from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.builtin_agents.type_checker import TypeChecker
 from sutazai.callbacks.guard import AddressGuard
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.settings import Settings
@@ -62,6 +63,7 @@ def built_in_agents(
             code=code,
             database=None if database is None else str(database.absolute()),
         ),
+        TypeChecker(pool=pool, code=code),
         DocGenerator(pool=pool, code=code, sandbox=sandbox),
     ]
 

@@ -3,13 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from sutazai.analysis.findings import FindingType
 from sutazai.analysis.globs import InputError
-from sutazai.analysis.protocol import Place
-from sutazai.analysis.reviewer import Reviewable
-from sutazai.builtin_agents.code_input import named_here
 
 ALIASES = {
     "security": FindingType.SECURITY,
@@ -26,19 +21,6 @@ ALIASES = {
 """The names that `metadata.rules` takes."""
 
 _DEFAULT_TYPES = {"security_analysis": frozenset({FindingType.SECURITY})}
-
-
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What to review, and which types of finding to tell about."""
-
-    what: Reviewable
-    types: frozenset[FindingType]
-
-
-def parse_input(task_type: str, metadata: Mapping[str, Any], place: Place | None) -> Wanted:
-    """What a task of `task_type` asks for. Raises InputError naming the wrong field."""
-    types = wanted_types(task_type, metadata)
-    return Wanted(what=named_here(metadata, place).what, types=types)
 
 
 def wanted_types(task_type: str, metadata: Mapping[str, Any]) -> frozenset[FindingType]:
