@@ -60,6 +60,7 @@ from sutazai.settings import Settings
 from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
 from sutazai.tasks.cache import DatabaseResultCache
+from sutazai.tasks.children import Children
 from sutazai.tasks.runner import TaskRunner
 from sutazai.tasks.service import Tasks
 from sutazai.tasks.statistics import Statistics
@@ -193,7 +194,9 @@ async def _start_work(
         on_task_ended=[
             callbacks.on_task_ended,
             lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
+            lambda *told: children.on_task_ended(*told),  # noqa: PLW0108  # as well
         ],
+        children=lambda: children,
         instruments=instruments,
         tracing=tracing,
     )
@@ -213,7 +216,15 @@ async def _start_work(
         check_callback_url=guard.check,
         tracing=tracing,
     )
-    workflows = Workflows(database=database, tasks=tasks, directory=directory)
+    workflows = Workflows(
+        database=database,
+        tasks=tasks,
+        directory=directory,
+        on_execution_ended=lambda *told: children.on_execution_ended(*told),  # noqa: PLW0108
+    )
+    children = Children(
+        database=database, tasks=tasks, directory=directory, executing=workflows.for_tasks
+    )
     handlers |= workflows.handlers
     await _take_over(settings, database, rescuer)
     await pool.start()
