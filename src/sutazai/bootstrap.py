@@ -19,6 +19,7 @@ from sutazai.api.app import ASGIApp, create_app
 from sutazai.api.services import Services
 from sutazai.api.versions import Deprecation
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
+from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
 from sutazai.callbacks import courier as callback_jobs
 from sutazai.callbacks.courier import Courier
@@ -60,7 +61,6 @@ from sutazai.settings import Settings
 from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
 from sutazai.tasks.cache import DatabaseResultCache
-from sutazai.tasks.children import Children
 from sutazai.tasks.runner import TaskRunner
 from sutazai.tasks.service import Tasks
 from sutazai.tasks.statistics import Statistics
@@ -194,9 +194,8 @@ async def _start_work(
         on_task_ended=[
             callbacks.on_task_ended,
             lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
-            lambda *told: children.on_task_ended(*told),  # noqa: PLW0108  # as well
         ],
-        children=lambda: children,
+        children=lambda: workflows.children,
         instruments=instruments,
         tracing=tracing,
     )
@@ -216,15 +215,7 @@ async def _start_work(
         check_callback_url=guard.check,
         tracing=tracing,
     )
-    workflows = Workflows(
-        database=database,
-        tasks=tasks,
-        directory=directory,
-        on_execution_ended=lambda *told: children.on_execution_ended(*told),  # noqa: PLW0108
-    )
-    children = Children(
-        database=database, tasks=tasks, directory=directory, executing=workflows.for_tasks
-    )
+    workflows = Workflows(database=database, tasks=tasks, directory=directory)
     handlers |= workflows.handlers
     await _take_over(settings, database, rescuer)
     await pool.start()
@@ -403,10 +394,16 @@ def _callbacks(
 
 def built_in_agents(pool: AnalysisPool, settings: Settings) -> list[Agent]:
     """The agents that come with the server."""
+    workspace, excluded = str(settings.workspace), [str(settings.data_dir)]
+    database = settings.advisory_database
     return [
         MasterCoordinator(),
-        CodeReviewer(
-            pool=pool, workspace=str(settings.workspace), excluded=[str(settings.data_dir)]
+        CodeReviewer(pool=pool, workspace=workspace, excluded=excluded),
+        DependencyAuditor(
+            pool=pool,
+            workspace=workspace,
+            excluded=excluded,
+            database=None if database is None else str(database.absolute()),
         ),
     ]
 

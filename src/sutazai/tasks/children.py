@@ -31,6 +31,15 @@ MOST_METADATA = 10 * 1024 * 1024
 _TASK, _EXECUTION = "task", "execution"
 
 
+class Owner(NamedTuple):
+    """The task that has a workflow executed, and whose the execution will be."""
+
+    task_id: str
+    agent_id: str
+    submitted_by: str
+    request_id: str | None
+
+
 class NewExecution(NamedTuple):
     """An execution that has begun, and perhaps ended in the same instant."""
 
@@ -50,7 +59,7 @@ class Executing(Protocol):
         ...
 
     def begin(
-        self, connection: Connection, definition: Any, given: dict[str, Any], task: store.Moving
+        self, connection: Connection, definition: Any, given: dict[str, Any], owner: Owner
     ) -> NewExecution:
         """Execute it for a task and its submitter."""
         ...
@@ -181,7 +190,8 @@ class Children:
                     return None
                 return self._executing.outcome(connection, known.child_id)
             self._check_place(connection, task, self._executing.steps_of(definition))
-            made = self._executing.begin(connection, definition, given, task)
+            owner = Owner(task.task_id, parent.agent_id, task.submitted_by, task.request_id)
+            made = self._executing.begin(connection, definition, given, owner)
             ended_at = clock.now() if made.has_ended else None
             child = Child(task.task_id, call, _EXECUTION, made.execution_id, ended_at)
             children_store.add(connection, child)

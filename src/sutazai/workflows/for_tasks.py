@@ -10,8 +10,7 @@ from sutazai.agents.contract import StepOutcome, WorkflowOutcome
 from sutazai.database import Connection
 from sutazai.errors import Detail, ErrorCode, SutazaiError, invalid
 from sutazai.events.model import Origin
-from sutazai.tasks.children import NewExecution
-from sutazai.tasks.store import Moving
+from sutazai.tasks.children import NewExecution, Owner
 from sutazai.workflows import definitions, store
 from sutazai.workflows.advancing import Advancer
 from sutazai.workflows.definitions import Definitions
@@ -61,21 +60,21 @@ class ForTasks:
         ]
 
     def begin(
-        self, connection: Connection, definition: Definition, given: dict[str, Any], task: Moving
+        self, connection: Connection, definition: Definition, given: dict[str, Any], owner: Owner
     ) -> NewExecution:
         """Execute a checked definition for a task."""
         if len(msgspec.json.encode(given)) > MOST_INPUT:
             raise invalid("input", f"Must be at most {MOST_INPUT} bytes of JSON.")
-        workflow = definitions.add_unlisted(connection, definition, task.submitted_by)
+        workflow = definitions.add_unlisted(connection, definition, owner.submitted_by)
         execution = new_execution(
             workflow.workflow_id,
             workflow.version,
             given,
-            submitted_by=task.submitted_by,
-            request_id=task.request_id,
-            task_id=task.task_id,
+            submitted_by=owner.submitted_by,
+            request_id=owner.request_id,
+            task_id=owner.task_id,
         )
-        origin = Origin(f"agent:{task.assigned_agent}", task.request_id)
+        origin = Origin(f"agent:{owner.agent_id}", owner.request_id)
         after = self._advancer.begin(connection, execution, origin)
         return NewExecution(after.execution_id, after.status.is_final)
 
