@@ -18,9 +18,7 @@ from sutazai.analysis.pool import AnalysisPool
 from sutazai.api.app import ASGIApp, create_app
 from sutazai.api.services import Services
 from sutazai.api.versions import Deprecation
-from sutazai.builtin_agents.code_reviewer import CodeReviewer
-from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
-from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.assembly import built_in_agents, make_sandbox
 from sutazai.callbacks import courier as callback_jobs
 from sutazai.callbacks.courier import Courier
 from sutazai.callbacks.guard import AddressGuard
@@ -175,7 +173,7 @@ async def _start_work(
 ) -> tuple[Services, Worker]:
     """Agents, engine, events and tasks, each started once what it needs is up."""
     pool = AnalysisPool(processes=settings.analysis_processes, tracing=tracing)
-    builtin = built_in_agents(pool, settings)
+    builtin = built_in_agents(pool=pool, sandbox=make_sandbox(settings), settings=settings)
     agents = [*builtin, *extra_agents] if settings.agents else []
     hub = EventHub(database)
     feed = EventFeed(database=database, hub=hub)
@@ -389,22 +387,6 @@ def _callbacks(
         public_url="" if settings.public_url is None else str(settings.public_url),
     )
     return callbacks, courier
-
-
-def built_in_agents(pool: AnalysisPool, settings: Settings) -> list[Agent]:
-    """The agents that come with the server."""
-    workspace, excluded = str(settings.workspace), [str(settings.data_dir)]
-    database = settings.advisory_database
-    return [
-        MasterCoordinator(),
-        CodeReviewer(pool=pool, workspace=workspace, excluded=excluded),
-        DependencyAuditor(
-            pool=pool,
-            workspace=workspace,
-            excluded=excluded,
-            database=None if database is None else str(database.absolute()),
-        ),
-    ]
 
 
 def _consumer(agent: Agent) -> Consumer:
