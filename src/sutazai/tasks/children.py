@@ -68,6 +68,10 @@ class Executing(Protocol):
         """How an execution ended."""
         ...
 
+    def lock(self, connection: Connection, execution_ids: Sequence[str]) -> None:
+        """Lock executions for this transaction, before any task or job."""
+        ...
+
     def cancel(self, connection: Connection, execution_id: str, origin: Origin) -> None:
         """End an execution that has not ended."""
         ...
@@ -233,6 +237,11 @@ class Children:
 
     # --- inside of the units that end tasks and executions
 
+    def before_tasks_end(self, connection: Connection, task_ids: Sequence[str]) -> None:
+        """The hook before tasks' ends: lock the executions that would have to end with them."""
+        if connection.dialect.name != "sqlite":  # where one transaction writes at a time
+            self._executing.lock(connection, children_store.executions(connection, task_ids))
+
     def on_task_ended(self, connection: Connection, over: Sequence[TaskEnded]) -> None:
         """The hook of tasks' ends: let parents go on, and end what ended ones still have done."""
         self._close(connection, [one.task_id for one in over if one.parent_id is not None])
@@ -256,7 +265,7 @@ class Children:
         now = clock.now()
         for child in children_store.parents_of(connection, child_ids):
             # Two that end at the same time must not each take the other for still under way.
-            jobs.lock(connection, child.parent_id)
+            jobs.lock(connection, [child.parent_id])
             children_store.close(connection, child, now=now)
             if not children_store.open_children(connection, [child.parent_id]):
                 jobs.unhold(connection, [child.parent_id], now=now)

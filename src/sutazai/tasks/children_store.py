@@ -69,6 +69,16 @@ def open_children(connection: Connection, parent_ids: Sequence[str]) -> list[Chi
     return [Child(*row) for row in connection.execute(query)]
 
 
+def executions(connection: Connection, parent_ids: Sequence[str]) -> list[str]:
+    """The executions that are under way for these tasks."""
+    query = select(CHILDREN.c.child_id).where(
+        CHILDREN.c.parent_id.in_(parent_ids),
+        CHILDREN.c.kind == "execution",
+        CHILDREN.c.ended_at.is_(None),
+    )
+    return list(connection.execute(query).scalars())
+
+
 def parents_of(connection: Connection, child_ids: Sequence[str]) -> list[Child]:
     """Those of these ids that are under way for some task."""
     query = _CHILD.where(CHILDREN.c.child_id.in_(child_ids), CHILDREN.c.ended_at.is_(None))

@@ -5,9 +5,10 @@ from collections import Counter
 from sqlalchemy import delete, select
 
 from sutazai.database import Connection
+from sutazai.tasks import counts_store
 from sutazai.tasks.children_store import CHILDREN
 from sutazai.tasks.model import TaskStatus
-from sutazai.tasks.store import DEPENDENCIES, RESULTS, TAGS, TASKS, count
+from sutazai.tasks.store import DEPENDENCIES, RESULTS, TAGS, TASKS
 
 _FINAL = tuple(status.value for status in TaskStatus if status.is_final)
 
@@ -27,5 +28,5 @@ def remove_ended(connection: Connection, *, before: int, limit: int = 500) -> in
         for table in (RESULTS, TAGS, DEPENDENCIES, TASKS):
             connection.execute(delete(table).where(table.c.task_id.in_(gone)))
         changes = Counter((row.type, row.status) for row in rows)
-        count(connection, {key: -number for key, number in changes.items()})
+        counts_store.count(connection, {key: -number for key, number in changes.items()})
     return len(gone)

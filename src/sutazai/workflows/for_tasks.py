@@ -82,6 +82,11 @@ class ForTasks:
         """How it ended, step by step."""
         return _outcome(self._executions.read_details(execution_id, connection))
 
+    def lock(self, connection: Connection, execution_ids: Sequence[str]) -> None:
+        """Lock them, by the outermost ones above them."""
+        if execution_ids:
+            self._advancer.lock_first(connection, execution_ids)
+
     def cancel(self, connection: Connection, execution_id: str, origin: Origin) -> None:
         """End it, if it goes on."""
         execution = store.get_execution(connection, execution_id, lock=True)

@@ -34,6 +34,11 @@ class Workflows:
     def _ended(self, connection: Connection, execution_id: str) -> None:
         self.children.on_execution_ended(connection, execution_id)
 
+    def before_tasks_end(self, connection: Connection, task_ids: Sequence[str]) -> None:
+        """The hook before tasks' ends: lock, in order, what they may touch."""
+        self._advancer.before_tasks_end(connection, task_ids)
+        self.children.before_tasks_end(connection, task_ids)
+
     def on_task_ended(self, connection: Connection, over: Sequence[TaskEnded]) -> None:
         """The hook of tasks' ends: advance executions, and let go the tasks that waited."""
         self._advancer.on_task_ended(connection, over)
