@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 from sutazai import clock, ids
 from sutazai.adapters.outbound import CallbackSender, SystemResolver
 from sutazai.agents.contract import Agent
-from sutazai.agents.service import AgentDirectory, AgentHost, AgentRegistry
+from sutazai.agents.service import AgentDirectory, AgentHost, AgentRegistry, pinned_queue
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.api.app import ASGIApp, create_app
 from sutazai.api.services import Services
 from sutazai.api.versions import Deprecation
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.builtin_agents.text_assistant import TextAssistant
 from sutazai.callbacks import courier as callback_jobs
 from sutazai.callbacks.courier import Courier
 from sutazai.callbacks.guard import AddressGuard
@@ -55,7 +56,9 @@ from sutazai.identity.users import Users
 from sutazai.limits.idempotency import Idempotency
 from sutazai.limits.rates import Allowance, RateLimits
 from sutazai.limits.windows import SharedWindows
+from sutazai.llm.service import Models
 from sutazai.metrics import Metrics
+from sutazai.model_parts import make_models, shut_without_model
 from sutazai.settings import Settings
 from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
@@ -184,12 +187,14 @@ async def _start_work(
     idempotency = Idempotency(secret=secret)
     guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
     callbacks, courier = _callbacks(stack, settings, database, secret, guard)
+    models = make_models(settings, database, instruments, tracing)
     runner = TaskRunner(
         database=database,
         registry=registry,
         directory=directory,
         agents=agents,
         cache=DatabaseResultCache.factory(database=database, registry=registry),
+        models=models,
         on_task_ended=[
             callbacks.on_task_ended,
             lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
@@ -198,11 +203,13 @@ async def _start_work(
         tracing=tracing,
     )
     statistics = Statistics(database=database)
-    purges = _chores(settings, database, callbacks, idempotency, identity, statistics)
+    purges = _chores(settings, database, callbacks, idempotency, identity, statistics, models)
     chores = Recurring(database=database, chores=purges)
     handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
     handlers[callback_jobs.KIND] = courier
-    worker, host = _worker_and_host(settings, database, handlers, agents, instruments, tracing)
+    worker, host = _worker_and_host(
+        settings, database, handlers, agents, instruments, tracing, models
+    )
     scheduler = Scheduler(database=database, handlers=handlers)
     rescuer = Rescuer(database=database, handlers=handlers)
     tasks = Tasks(
@@ -220,7 +227,8 @@ async def _start_work(
     stack.push_async_callback(pool.close)
     await directory.start()
     # Right above the hub, so that Redis is told of the agents' coming and going, too.
-    await _start(stack, hub, *([redis] if redis else []), host, tasks, scheduler, rescuer)
+    shared = [redis] if redis else []
+    await _start(stack, hub, *shared, models.reach, host, tasks, scheduler, rescuer)
     await chores.ensure()
     await worker.start()
     streams = EventStreams(feed=feed, hub=hub)
@@ -240,6 +248,7 @@ async def _start_work(
         metrics=_metrics(settings, registry, statistics, instruments, streams, pool),
         instruments=instruments,
         engine_is_healthy=lambda: worker.is_healthy,
+        models=models,
     )
     return services, worker
 
@@ -276,6 +285,7 @@ def _worker_and_host(
     agents: Sequence[Agent],
     instruments: Instruments,
     tracing: Tracing | None,
+    models: Models,
 ) -> tuple[Worker, AgentHost]:
     worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
     worker = Worker(
@@ -298,7 +308,9 @@ def _worker_and_host(
         agents=[agent.description for agent in agents],
         load=lambda: worker.load,
         alone=settings.database_url is None,
+        has_model=lambda: models.reach.is_available,
     )
+    shut_without_model(worker, agents, models.reach)
     return worker, host
 
 
@@ -397,12 +409,14 @@ def built_in_agents(pool: AnalysisPool, settings: Settings) -> list[Agent]:
         CodeReviewer(
             pool=pool, workspace=str(settings.workspace), excluded=[str(settings.data_dir)]
         ),
+        TextAssistant(),
     ]
 
 
 def _consumer(agent: Agent) -> Consumer:
     said = agent.description
-    return Consumer(said.agent_id, (*said.capabilities, f"@{said.agent_id}"), said.max_capacity)
+    pinned = [pinned_queue(said.agent_id, one) for one in (None, *said.needs_model)]
+    return Consumer(said.agent_id, (*said.capabilities, *pinned), said.max_capacity)
 
 
 def _chores(
@@ -412,6 +426,7 @@ def _chores(
     idempotency: Idempotency,
     identity: Identity,
     statistics: Statistics,
+    models: Models,
 ) -> list[Chore]:
     def every_hour(name: str, purge: Callable[[Connection], int]) -> Chore:
         return Chore(name, _HOUR, partial(recurring.in_batches, database, purge))
@@ -424,6 +439,7 @@ def _chores(
         every_hour("callbacks", callbacks.purge),
         every_hour("events", old_events),
         every_hour("idempotency", idempotency.purge),
+        every_hour("llm", models.accounts.purge),
         every_hour("result_cache", retention.purge_cache),
         every_hour("sessions", identity.purge),
         every_hour("task_ends", statistics.purge),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     Integer,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
+    false,
     func,
     select,
     update,
@@ -52,6 +54,7 @@ INSTANCES = Table(
     Column("cpu_usage", Float, nullable=False),
     Column("memory_usage", Float, nullable=False),
     Column("memory_limit", Float, nullable=False),
+    Column("has_model", Boolean, nullable=False, server_default=false()),
 )
 
 

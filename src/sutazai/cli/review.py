@@ -154,8 +154,14 @@ class _Context:
     """What the runner of a server would lend to the agent."""
 
     def __init__(self, display: progress.Display) -> None:
+        from sutazai.llm.none import NoModel
+
         self.cache = _NoCache()
+        self.model = NoModel()
         self._display = display
+
+    async def output(self, text: str) -> None:
+        """Nothing: what is found is shown when all of it is."""
 
     async def progress(self, percent: int, **counters: int) -> None:
         """Show it."""

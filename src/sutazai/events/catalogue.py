@@ -45,6 +45,7 @@ EVENT_TYPES = (
     _task("assigned", "An agent has taken a task."),
     _task("started", "An attempt at a task has begun."),
     _task("progress", "An agent reports how far it is.", "progress"),
+    _task("output", "A piece of what an agent is writing.", "text", "call", "offset", "truncated"),
     _task("retrying", "An attempt failed; another follows.", "reason", "run_at"),
     _task("completed", "A task completed; its result is there."),
     _task("failed", "A task failed; no attempt follows.", "error"),

@@ -18,9 +18,13 @@ from sutazai.engine.job import Ending, Failed, Job, Lost, Outcome, Released, Suc
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events import log
 from sutazai.events.model import SYSTEM, NewEvent, Origin
+from sutazai.llm.port import Model
+from sutazai.llm.service import Models
+from sutazai.llm.store import Payer
 from sutazai.tasks import dependencies, store
 from sutazai.tasks.model import TaskEnded, TaskError, TaskStatus
 from sutazai.tasks.notices import notice
+from sutazai.tasks.outputs import Output, Outputs
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing, span
 
@@ -82,12 +86,23 @@ class _Context:
     """What one assignment lends its agent."""
 
     def __init__(
-        self, assignment: Assignment, agent_id: str, progress: _Progress, cache: ResultCache
+        self,
+        assignment: Assignment,
+        agent_id: str,
+        progress: _Progress,
+        cache: ResultCache,
+        output: Output,
+        model: Model,
     ) -> None:
         self._assignment = assignment
         self._agent_id = agent_id
         self._progress = progress
+        self._output = output
         self.cache = cache
+        self.model = model
+
+    async def output(self, text: str) -> None:
+        self._output.show(0, text)
 
     async def progress(self, percent: int, **counters: int) -> None:
         self._progress.note(self._assignment, self._agent_id, percent, counters)
@@ -104,6 +119,7 @@ class TaskRunner:
         directory: AgentDirectory,
         agents: Sequence[Agent],
         cache: Callable[[str], ResultCache],
+        models: Models,
         on_task_ended: Sequence[OnTaskEnded] = (),
         instruments: Instruments | None = None,
         tracing: Tracing | None = None,
@@ -113,7 +129,9 @@ class TaskRunner:
         self._agents = {agent.description.agent_id: agent for agent in agents}
         self._cache = cache
         self._on_task_ended = tuple(on_task_ended)
+        self._models = models
         self._progress = _Progress(database)
+        self._outputs = Outputs(database)
         self._instruments = instruments
         self._tracing = tracing
 
@@ -163,7 +181,15 @@ class TaskRunner:
             attempt=job.attempt,
             configuration=dict(known.configuration if known else agent.description.configuration),
         )
-        context = _Context(assignment, agent_id, self._progress, self._cache(agent_id))
+        cache = self._cache(agent_id)
+        output = self._outputs.of(assignment, agent_id)
+        model = self._models.for_task(
+            payer=Payer(prepared.task_id, agent_id, prepared.submitted_by),
+            configuration=assignment.configuration,
+            cache=cache,
+            show=output.show,
+        )
+        context = _Context(assignment, agent_id, self._progress, cache, output, model)
         # Of this attempt alone: it runs in an asyncio task of its own.
         structlog.contextvars.bind_contextvars(
             request_id=prepared.request_id,
@@ -187,6 +213,7 @@ class TaskRunner:
                 },
             ):
                 result = await agent.handle(assignment, context)
+                await output.flush()
         except AgentError as error:
             return Failed(error.code, error.message, retryable=error.retryable)
         finally:

@@ -10,6 +10,7 @@ import pytest
 from sutazai.agents.contract import Agent, AgentError, Assignment, TaskContext
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
+from sutazai.llm.none import NoModel
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +42,11 @@ class Context:
 
     def __init__(self) -> None:
         self.cache = Cache()
+        self.model = NoModel()
         self.told: list[tuple[int, dict[str, int]]] = []
+
+    async def output(self, text: str) -> None:
+        raise AssertionError("a review shows nothing before its result")
 
     async def progress(self, percent: int, **counters: int) -> None:
         self.told.append((percent, counters))
