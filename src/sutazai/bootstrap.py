@@ -19,6 +19,7 @@ from sutazai.api.app import ASGIApp, create_app
 from sutazai.api.services import Services
 from sutazai.api.versions import Deprecation
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
+from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
 from sutazai.builtin_agents.text_assistant import TextAssistant
 from sutazai.callbacks import courier as callback_jobs
@@ -404,10 +405,16 @@ def _callbacks(
 
 def built_in_agents(pool: AnalysisPool, settings: Settings) -> list[Agent]:
     """The agents that come with the server."""
+    workspace, excluded = str(settings.workspace), [str(settings.data_dir)]
+    database = settings.advisory_database
     return [
         MasterCoordinator(),
-        CodeReviewer(
-            pool=pool, workspace=str(settings.workspace), excluded=[str(settings.data_dir)]
+        CodeReviewer(pool=pool, workspace=workspace, excluded=excluded),
+        DependencyAuditor(
+            pool=pool,
+            workspace=workspace,
+            excluded=excluded,
+            database=None if database is None else str(database.absolute()),
         ),
         TextAssistant(),
     ]

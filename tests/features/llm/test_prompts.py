@@ -1,5 +1,6 @@
 """Prompts to a real, very small model, through the whole server."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,11 @@ async def result_of(client: httpx2.AsyncClient, task_id: str) -> JSON:
 async def healthy(server: Server) -> None:
     """Wait for the first look at the model server."""
     reach = server.application.services.models.reach
-    import asyncio
-
-    async with asyncio.timeout(PATIENCE):
-        while not reach.is_available:
-            await asyncio.sleep(0.01)  # asks again; nobody is told in this process
+    found = asyncio.Event()
+    reach.on_change(found.set)
+    if not reach.is_available:
+        async with asyncio.timeout(PATIENCE):
+            await found.wait()
 
 
 async def test_a_prompt_is_answered_by_the_model_with_what_it_cost(
