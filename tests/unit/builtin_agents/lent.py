@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from sutazai.llm.none import NoModel
+
 
 class Cache:
     """A result cache in memory."""
@@ -20,8 +22,12 @@ class Context:
     """What the runner lends; remembers the progress."""
 
     def __init__(self) -> None:
+        self.model = NoModel()
         self.cache = Cache()
         self.told: list[tuple[int, dict[str, int]]] = []
+
+    async def output(self, text: str) -> None:
+        raise AssertionError("this agent shows nothing before its result")
 
     async def progress(self, percent: int, **counters: int) -> None:
         self.told.append((percent, counters))
