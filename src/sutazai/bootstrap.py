@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -13,15 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 from sutazai import clock, ids
 from sutazai.adapters.outbound import CallbackSender, SystemResolver
 from sutazai.agents.contract import Agent
-from sutazai.agents.service import AgentDirectory, AgentHost, AgentRegistry, pinned_queue
+from sutazai.agents.service import AgentDirectory, AgentRegistry
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.api.app import ASGIApp, create_app
 from sutazai.api.services import Services
 from sutazai.api.versions import Deprecation
-from sutazai.builtin_agents.code_reviewer import CodeReviewer
-from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
-from sutazai.builtin_agents.master_coordinator import MasterCoordinator
-from sutazai.builtin_agents.text_assistant import TextAssistant
+from sutazai.assembly import built_in_agents, make_sandbox
 from sutazai.callbacks import courier as callback_jobs
 from sutazai.callbacks.courier import Courier
 from sutazai.callbacks.guard import AddressGuard
@@ -37,7 +33,7 @@ from sutazai.database import (
 )
 from sutazai.engine import recurring
 from sutazai.engine import store as jobs
-from sutazai.engine.job import Consumer, Handler
+from sutazai.engine.job import Handler
 from sutazai.engine.recurring import Chore, Recurring
 from sutazai.engine.rescuer import Rescuer
 from sutazai.engine.scheduler import Scheduler
@@ -59,18 +55,17 @@ from sutazai.limits.rates import Allowance, RateLimits
 from sutazai.limits.windows import SharedWindows
 from sutazai.llm.service import Models
 from sutazai.metrics import Metrics
-from sutazai.model_parts import make_models, shut_without_model
+from sutazai.model_parts import make_models
 from sutazai.settings import Settings
 from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
-from sutazai.tasks.cache import DatabaseResultCache
-from sutazai.tasks.runner import TaskRunner
+from sutazai.tasks.runner import OnTaskEnded
 from sutazai.tasks.service import Tasks
 from sutazai.tasks.statistics import Statistics
 from sutazai.telemetry.host import Host
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
-from sutazai.workflows import approvals
+from sutazai.work_parts import make_runner, make_worker_and_host
 from sutazai.workflows.retention import purge_executions
 from sutazai.workflows.service import Workflows
 
@@ -178,7 +173,7 @@ async def _start_work(
 ) -> tuple[Services, Worker]:
     """Agents, engine, events and tasks, each started once what it needs is up."""
     pool = AnalysisPool(processes=settings.analysis_processes, tracing=tracing)
-    builtin = built_in_agents(pool, settings)
+    builtin = built_in_agents(pool=pool, sandbox=make_sandbox(settings), settings=settings)
     agents = [*builtin, *extra_agents] if settings.agents else []
     hub = EventHub(database)
     feed = EventFeed(database=database, hub=hub)
@@ -189,26 +184,17 @@ async def _start_work(
     guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
     callbacks, courier = _callbacks(stack, settings, database, secret, guard)
     models = make_models(settings, database, instruments, tracing)
-    runner = TaskRunner(
-        database=database,
-        registry=registry,
-        directory=directory,
-        agents=agents,
-        cache=DatabaseResultCache.factory(database=database, registry=registry),
-        models=models,
-        on_task_ended=[
-            callbacks.on_task_ended,
-            lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
-        ],
-        instruments=instruments,
-        tracing=tracing,
-    )
+    hooks: list[OnTaskEnded] = [
+        callbacks.on_task_ended,
+        lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
+    ]
+    runner = make_runner(database, registry, directory, agents, models, hooks, instruments, tracing)
     statistics = Statistics(database=database)
     purges = _chores(settings, database, callbacks, idempotency, identity, statistics, models)
     chores = Recurring(database=database, chores=purges)
     handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
     handlers[callback_jobs.KIND] = courier
-    worker, host = _worker_and_host(
+    worker, host = make_worker_and_host(
         settings, database, handlers, agents, instruments, tracing, models
     )
     scheduler = Scheduler(database=database, handlers=handlers)
@@ -277,42 +263,6 @@ async def _start(stack: contextlib.AsyncExitStack, *parts: _Part) -> None:
     for part in parts:
         await part.start()
         stack.push_async_callback(part.stop)
-
-
-def _worker_and_host(
-    settings: Settings,
-    database: Database,
-    handlers: dict[str, Handler],
-    agents: Sequence[Agent],
-    instruments: Instruments,
-    tracing: Tracing | None,
-    models: Models,
-) -> tuple[Worker, AgentHost]:
-    worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
-    worker = Worker(
-        database=database,
-        worker_id=worker_id,
-        handlers=handlers,
-        consumers=[
-            *map(_consumer, agents),
-            recurring.CONSUMER,
-            callback_jobs.CONSUMER,
-            approvals.CONSUMER,
-        ],
-        lease_seconds=settings.lease_seconds,
-        instruments=instruments,
-        tracing=tracing,
-    )
-    host = AgentHost(
-        database=database,
-        worker_id=worker_id,
-        agents=[agent.description for agent in agents],
-        load=lambda: worker.load,
-        alone=settings.database_url is None,
-        has_model=lambda: models.reach.is_available,
-    )
-    shut_without_model(worker, agents, models.reach)
-    return worker, host
 
 
 def _metrics(
@@ -401,29 +351,6 @@ def _callbacks(
         public_url="" if settings.public_url is None else str(settings.public_url),
     )
     return callbacks, courier
-
-
-def built_in_agents(pool: AnalysisPool, settings: Settings) -> list[Agent]:
-    """The agents that come with the server."""
-    workspace, excluded = str(settings.workspace), [str(settings.data_dir)]
-    database = settings.advisory_database
-    return [
-        MasterCoordinator(),
-        CodeReviewer(pool=pool, workspace=workspace, excluded=excluded),
-        DependencyAuditor(
-            pool=pool,
-            workspace=workspace,
-            excluded=excluded,
-            database=None if database is None else str(database.absolute()),
-        ),
-        TextAssistant(),
-    ]
-
-
-def _consumer(agent: Agent) -> Consumer:
-    said = agent.description
-    pinned = [pinned_queue(said.agent_id, one) for one in (None, *said.needs_model)]
-    return Consumer(said.agent_id, (*said.capabilities, *pinned), said.max_capacity)
 
 
 def _chores(

@@ -1,12 +1,7 @@
 """The language model's part of the composition root: what the settings ask for, put together."""
 
-from collections.abc import Sequence
-
-from sutazai.agents.contract import Agent
 from sutazai.agents.model import DEFAULT_CONFIGURATION
-from sutazai.agents.service import pinned_queue
 from sutazai.database import Database
-from sutazai.engine.worker import Worker
 from sutazai.llm.accounts import Accounts
 from sutazai.llm.model import Budget, Scope
 from sutazai.llm.port import ModelServer
@@ -73,23 +68,3 @@ def _server(settings: Settings) -> ModelServer | None:
         api_key=None if found or key is None else key.get_secret_value(),
         seconds=settings.llm_timeout_seconds,
     )
-
-
-def shut_without_model(worker: Worker, agents: Sequence[Agent], reach: Reach) -> None:
-    """Keep the worker from tasks that need a model for as long as there is none."""
-    queues = {
-        said.agent_id: frozenset(queues_for_model(said.agent_id, said.needs_model))
-        for said in (agent.description for agent in agents)
-        if said.needs_model
-    }
-
-    def follow() -> None:
-        worker.shut({} if reach.is_available else queues)
-
-    reach.on_change(follow)
-    follow()
-
-
-def queues_for_model(agent_id: str, needs_model: Sequence[str]) -> list[str]:
-    """The queues of an agent's tasks for which it needs a model."""
-    return [*needs_model, *(pinned_queue(agent_id, one) for one in needs_model)]

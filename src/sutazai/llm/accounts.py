@@ -6,9 +6,17 @@ from functools import partial
 from sutazai import clock, ids
 from sutazai.database import Connection, Database
 from sutazai.llm import store
-from sutazai.llm.model import Budget, BudgetExceeded, ModelUnavailable, Request, Scope, Spending
+from sutazai.llm.model import (
+    Budget,
+    BudgetExceeded,
+    ModelUnavailable,
+    Payer,
+    Request,
+    Scope,
+    Spending,
+    Use,
+)
 from sutazai.llm.prices import Prices
-from sutazai.llm.store import Payer
 
 # What a reservation outlives the longest call by; then its process must be gone.
 _SLACK = 60 * clock.SECOND
@@ -55,7 +63,7 @@ class Accounts:
             raise BudgetExceeded(refusing, self._budgets[refusing])
         return wanted.reservation_id
 
-    async def settle(self, payer: Payer, reservation_id: str | None, use: store.Use | None) -> None:
+    async def settle(self, payer: Payer, reservation_id: str | None, use: Use | None) -> None:
         """Book what the call came to; None where it never happened."""
         if reservation_id is None and use is None:
             return

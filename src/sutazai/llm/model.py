@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -122,6 +122,23 @@ class Scope(StrEnum):
     AGENT = "agent"
     USER = "user"
     DAY = "day"
+
+
+class Payer(NamedTuple):
+    """Whose call it is."""
+
+    task_id: str
+    agent_id: str
+    user_id: str
+
+
+class Use(NamedTuple):
+    """What a call came to; `cost` in USD, None without a price; `duration` in microseconds."""
+
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+    duration: int
 
 
 class ModelProblem(Exception):

@@ -20,16 +20,17 @@ from sutazai.llm.model import (
     ModelFailed,
     ModelMissing,
     ModelUnreachable,
+    Payer,
     Prompt,
     Request,
     SchemaRefused,
     Scope,
     Speaker,
     UnusableAnswer,
+    Use,
 )
 from sutazai.llm.port import Form, ModelServer, OnText
 from sutazai.llm.reach import Reach
-from sutazai.llm.store import Payer, Use
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Kind, Tracing, span
 
@@ -175,7 +176,8 @@ class Models:
 
 
 def _pause(attempt: int, wanted: float | None) -> float:
-    usual = 0.5 * 2.0 ** (attempt - 1) * (0.8 + 0.4 * random.random())  # noqa: S311  # jitter
+    jitter = random.random()  # noqa: S311  # spreads retries, hides nothing
+    usual = 0.5 * 2.0 ** (attempt - 1) * (0.8 + 0.4 * jitter)
     return min(_LONGEST_PAUSE, usual if wanted is None else wanted)
 
 

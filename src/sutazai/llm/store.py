@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from sutazai.clock import SECOND
 from sutazai.database import Connection, metadata
-from sutazai.llm.model import Budget, Scope, Spending
+from sutazai.llm.model import Budget, Payer, Scope, Spending, Use
 
 SPENDING = Table(
     "llm_spending",
@@ -67,14 +67,6 @@ _NUMBERS = (
 _KEPT = 30 * _DAY
 
 
-class Payer(NamedTuple):
-    """Whose call it is."""
-
-    task_id: str
-    agent_id: str
-    user_id: str
-
-
 class Reservation(NamedTuple):
     """What is set aside for a call that is about to be made; `cost` in USD."""
 
@@ -84,15 +76,6 @@ class Reservation(NamedTuple):
     tokens: int
     cost: float
     expires_at: int
-
-
-class Use(NamedTuple):
-    """What a call came to; `cost` in USD, None without a price; `duration` in microseconds."""
-
-    input_tokens: int
-    output_tokens: int
-    cost: float | None
-    duration: int
 
 
 def day_of(moment: int) -> int:

@@ -18,9 +18,9 @@ from sutazai.engine.job import Ending, Failed, Job, Lost, Outcome, Released, Suc
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events import log
 from sutazai.events.model import SYSTEM, NewEvent, Origin
+from sutazai.llm.model import Payer
 from sutazai.llm.port import Model
 from sutazai.llm.service import Models
-from sutazai.llm.store import Payer
 from sutazai.tasks import dependencies, store
 from sutazai.tasks.model import TaskEnded, TaskError, TaskStatus
 from sutazai.tasks.notices import notice
