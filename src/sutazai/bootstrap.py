@@ -59,13 +59,12 @@ from sutazai.model_parts import make_models
 from sutazai.settings import Settings
 from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
-from sutazai.tasks.runner import OnTaskEnded
 from sutazai.tasks.service import Tasks
 from sutazai.tasks.statistics import Statistics
 from sutazai.telemetry.host import Host
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
-from sutazai.work_parts import make_runner, make_worker_and_host
+from sutazai.work_parts import Above, make_runner, make_workers
 from sutazai.workflows.retention import purge_executions
 from sutazai.workflows.service import Workflows
 
@@ -184,31 +183,24 @@ async def _start_work(
     guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
     callbacks, courier = _callbacks(stack, settings, database, secret, guard)
     models = make_models(settings, database, instruments, tracing)
-    hooks: list[OnTaskEnded] = [
-        callbacks.on_task_ended,
-        lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
-    ]
-    runner = make_runner(database, registry, directory, agents, models, hooks, instruments, tracing)
+    above = Above(callbacks, lambda: workflows)  # the workflows are made further down
+    runner = make_runner(database, registry, directory, agents, models, above, instruments, tracing)
     statistics = Statistics(database=database)
-    purges = _chores(settings, database, callbacks, idempotency, identity, statistics, models)
-    chores = Recurring(database=database, chores=purges)
+    chores = _chores(settings, database, callbacks, idempotency, identity, statistics, models)
     handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
-    handlers[callback_jobs.KIND] = courier
-    worker, host = make_worker_and_host(
-        settings, database, handlers, agents, instruments, tracing, models
-    )
+    worker, host = make_workers(settings, database, handlers, agents, models, instruments, tracing)
     scheduler = Scheduler(database=database, handlers=handlers)
     rescuer = Rescuer(database=database, handlers=handlers)
     tasks = Tasks(
         database=database,
         hub=hub,
         directory=directory,
-        tell_ended=runner.task_ended,
+        ends=runner,
         check_callback_url=guard.check,
         tracing=tracing,
     )
     workflows = Workflows(database=database, tasks=tasks, directory=directory)
-    handlers |= workflows.handlers
+    handlers |= {callback_jobs.KIND: courier, **workflows.handlers}
     await _take_over(settings, database, rescuer)
     await pool.start()
     stack.push_async_callback(pool.close)
@@ -361,7 +353,7 @@ def _chores(
     identity: Identity,
     statistics: Statistics,
     models: Models,
-) -> list[Chore]:
+) -> Recurring:
     def every_hour(name: str, purge: Callable[[Connection], int]) -> Chore:
         return Chore(name, _HOUR, partial(recurring.in_batches, database, purge))
 
@@ -382,7 +374,7 @@ def _chores(
         keep = int(settings.tasks_keep_days * _DAY)
         chores.append(every_hour("tasks", partial(retention.purge_tasks, keep)))
         chores.append(every_hour("workflows", partial(purge_executions, keep)))
-    return chores
+    return Recurring(database=database, chores=chores)
 
 
 def _audit(connection: Connection, change: Change) -> None:

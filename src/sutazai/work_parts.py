@@ -3,11 +3,13 @@
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from sutazai.agents.contract import Agent
 from sutazai.agents.service import AgentDirectory, AgentHost, AgentRegistry, pinned_queue
 from sutazai.callbacks import courier as callback_jobs
+from sutazai.callbacks.service import Callbacks
 from sutazai.database import Database
 from sutazai.engine import recurring
 from sutazai.engine.job import Consumer, Handler
@@ -16,10 +18,18 @@ from sutazai.llm.reach import Reach
 from sutazai.llm.service import Models
 from sutazai.settings import Settings
 from sutazai.tasks.cache import DatabaseResultCache
-from sutazai.tasks.runner import OnTaskEnded, TaskRunner
+from sutazai.tasks.runner import TaskRunner
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
 from sutazai.workflows import approvals
+from sutazai.workflows.service import Workflows
+
+
+class Above(NamedTuple):
+    """Who hears of the ends of tasks; the workflows are made after the runner."""
+
+    callbacks: Callbacks
+    workflows: Callable[[], Workflows]
 
 
 def make_runner(
@@ -28,11 +38,12 @@ def make_runner(
     directory: AgentDirectory,
     agents: Sequence[Agent],
     models: Models,
-    on_task_ended: Sequence[OnTaskEnded],
+    above: Above,
     instruments: Instruments,
     tracing: Tracing | None,
 ) -> TaskRunner:
-    """What gives claimed tasks to their agents; the hooks hear of their ends."""
+    """What gives claimed tasks to their agents."""
+    callbacks, workflows = above
     return TaskRunner(
         database=database,
         registry=registry,
@@ -40,20 +51,25 @@ def make_runner(
         agents=agents,
         cache=DatabaseResultCache.factory(database=database, registry=registry),
         models=models,
-        on_task_ended=on_task_ended,
+        before_tasks_end=[lambda *told: workflows().before_tasks_end(*told)],
+        on_task_ended=[
+            callbacks.on_task_ended,
+            lambda *told: workflows().on_task_ended(*told),
+        ],
+        children=lambda: workflows().children,
         instruments=instruments,
         tracing=tracing,
     )
 
 
-def make_worker_and_host(
+def make_workers(
     settings: Settings,
     database: Database,
     handlers: dict[str, Handler],
     agents: Sequence[Agent],
+    models: Models,
     instruments: Instruments,
     tracing: Tracing | None,
-    models: Models,
 ) -> tuple[Worker, AgentHost]:
     """What claims jobs for the agents, and what tells the registry that they are here."""
     worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"

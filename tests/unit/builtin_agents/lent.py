@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sutazai.llm.none import NoModel
+from sutazai.agents.alone import Alone
 
 
 class Cache:
@@ -18,16 +18,13 @@ class Cache:
         self.entries.update(entries)
 
 
-class Context:
+class Context(Alone):
     """What the runner lends; remembers the progress."""
 
     def __init__(self) -> None:
-        self.model = NoModel()
+        super().__init__()
         self.cache = Cache()
         self.told: list[tuple[int, dict[str, int]]] = []
-
-    async def output(self, text: str) -> None:
-        raise AssertionError("this agent shows nothing before its result")
 
     async def progress(self, percent: int, **counters: int) -> None:
         self.told.append((percent, counters))
