@@ -56,6 +56,8 @@ from sutazai.limits.idempotency import Idempotency
 from sutazai.limits.rates import Allowance, RateLimits
 from sutazai.limits.windows import SharedWindows
 from sutazai.metrics import Metrics
+from sutazai.schedules import firing
+from sutazai.schedules.service import Schedules
 from sutazai.settings import Settings
 from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
@@ -214,7 +216,14 @@ async def _start_work(
         tracing=tracing,
     )
     workflows = Workflows(database=database, tasks=tasks, directory=directory)
-    handlers |= workflows.handlers
+    schedules = Schedules(
+        database=database,
+        tasks=tasks,
+        workflows=workflows,
+        users=identity.users,
+        most_per_user=settings.schedules_per_user,
+    )
+    handlers |= {**workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)
     await pool.start()
     stack.push_async_callback(pool.close)
@@ -231,6 +240,7 @@ async def _start_work(
         idempotency=idempotency,
         tasks=tasks,
         workflows=workflows,
+        schedules=schedules,
         callbacks=callbacks,
         registry=registry,
         events=feed,
@@ -287,6 +297,7 @@ def _worker_and_host(
             recurring.CONSUMER,
             callback_jobs.CONSUMER,
             approvals.CONSUMER,
+            firing.CONSUMER,
         ],
         lease_seconds=settings.lease_seconds,
         instruments=instruments,

@@ -1,10 +1,13 @@
 """The real server as a process, to be killed and started again."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +16,8 @@ import httpx2
 
 PASSWORD = "a password for tests"
 _PATIENCE = 30.0
+_MORTAL = Path(__file__).with_name("mortal.py")
+_LONGEST_LIFE = 120.0
 
 
 def free_port() -> int:
@@ -33,6 +38,8 @@ class ServerProcess:
             "SUTAZAI_ADMIN_PASSWORD": PASSWORD,
             "SUTAZAI_JWT_SECRET": "a secret that is long enough for tests",
             "SUTAZAI_RATE_LIMITS": "off",
+            # What a dead server held on PostgreSQL goes on elsewhere after this.
+            "SUTAZAI_LEASE_SECONDS": "3",
         }
         if database_url is not None:
             self._environment["SUTAZAI_DATABASE_URL"] = database_url
@@ -88,3 +95,40 @@ class ServerProcess:
         tokens = httpx2.post(f"{self.url}/auth/login", json=body, timeout=30).json()
         headers = {"Authorization": f"Bearer {tokens['access_token']}"}
         return httpx2.Client(base_url=self.url, headers=headers, timeout=30)
+
+
+class MortalServer(ServerProcess):
+    """Lives for so many transactions a time, then for ever."""
+
+    commits: int | None = None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        immortal = self._command
+        if self.commits is not None:
+            self._command = [sys.executable, str(_MORTAL), str(self.commits), *immortal[3:]]
+        try:
+            return super()._start()
+        finally:
+            self._command = immortal
+
+    def live_for(self, commits: int, *, done: Callable[[], bool]) -> bool:
+        """Start, and wait until it is killed; False where all was done before that.
+
+        `done` asks the server, which may be out of reach.
+        """
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        self.commits = commits
+        self.process = self._start()
+        self.commits = None
+        end = time.monotonic() + _LONGEST_LIFE
+        while time.monotonic() < end:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                # A while between two questions, and no longer than it lives.
+                assert self.process.wait(0.1) == -signal.SIGKILL, self.errors()
+                return True
+            with contextlib.suppress(httpx2.TransportError):
+                if done():
+                    self.kill()
+                    return False
+        raise AssertionError("neither was it killed, nor is all done")

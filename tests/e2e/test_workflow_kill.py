@@ -1,8 +1,5 @@
 """A workflow survives a server that is killed between any two of its transactions."""
 
-import signal
-import subprocess
-import sys
 from collections import Counter
 from itertools import cycle
 from pathlib import Path
@@ -10,43 +7,11 @@ from typing import Any
 
 import httpx2
 
-from tests.e2e.process import ServerProcess
+from tests.e2e.process import MortalServer
 
-_MORTAL = Path(__file__).with_name("mortal.py")
 _LANES, _LEVELS = 5, 10
 _LIVES = (2, 3, 5)
 """How many transactions the server lives for, one life after the other."""
-_QUIET = 8.0
-"""Seconds after which a server that was not killed has nothing left to do."""
-
-
-class _Mortal(ServerProcess):
-    """Lives for so many transactions a time, then for ever."""
-
-    commits: int | None = None
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        immortal = self._command
-        if self.commits is not None:
-            self._command = [sys.executable, str(_MORTAL), str(self.commits), *immortal[3:]]
-        try:
-            return super()._start()
-        finally:
-            self._command = immortal
-
-    def live_for(self, commits: int) -> bool:
-        """Start, and wait until it is killed; False where there was not so much to do."""
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-        self.commits = commits
-        self.process = self._start()
-        self.commits = None
-        try:
-            assert self.process.wait(_QUIET) == -signal.SIGKILL, self.errors()
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return False
-        return True
 
 
 def _steps() -> list[dict[str, Any]]:
@@ -102,7 +67,7 @@ def _each_step_was_done_once(client: httpx2.Client, execution_id: str) -> None:
 
 
 def test_every_step_is_done_once_though_the_server_is_killed_all_along(tmp_path: Path) -> None:
-    with _Mortal(tmp_path / "data") as server:
+    with MortalServer(tmp_path / "data") as server:
         with server.client() as client:
             body = {"name": "fifty", "steps": _steps()}
             workflow_id = client.post("/workflows", json=body).json()["workflow_id"]
@@ -110,11 +75,16 @@ def test_every_step_is_done_once_though_the_server_is_killed_all_along(tmp_path:
             assert answer.status_code == 202, answer.text
             execution_id = answer.json()["execution_id"]
             server.kill()
-        killed = 0
-        for commits in cycle(_LIVES):
-            if not server.live_for(commits):
-                break
-            killed += 1
+
+            def done() -> bool:
+                shown = client.get(f"/executions/{execution_id}").json()
+                return bool(shown["status"] == "completed")
+
+            killed = 0
+            for commits in cycle(_LIVES):
+                if not server.live_for(commits, done=done):
+                    break
+                killed += 1
         assert killed >= _LEVELS // max(_LIVES)
         server.process = server._start()
         server.wait_until_up()
