@@ -18,8 +18,7 @@ from sutazai.analysis.pool import AnalysisPool
 from sutazai.api.app import ASGIApp, create_app
 from sutazai.api.services import Services
 from sutazai.api.versions import Deprecation
-from sutazai.builtin_agents.code_reviewer import CodeReviewer
-from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.assembly import built_in_agents, make_sandbox
 from sutazai.callbacks import courier as callback_jobs
 from sutazai.callbacks.courier import Courier
 from sutazai.callbacks.guard import AddressGuard
@@ -176,7 +175,7 @@ async def _start_work(
 ) -> tuple[Services, Worker]:
     """Agents, engine, events and tasks, each started once what it needs is up."""
     pool = AnalysisPool(processes=settings.analysis_processes, tracing=tracing)
-    builtin = built_in_agents(pool, settings)
+    builtin = built_in_agents(pool=pool, sandbox=make_sandbox(settings), settings=settings)
     agents = [*builtin, *extra_agents] if settings.agents else []
     hub = EventHub(database)
     feed = EventFeed(database=database, hub=hub)
@@ -399,16 +398,6 @@ def _callbacks(
         public_url="" if settings.public_url is None else str(settings.public_url),
     )
     return callbacks, courier
-
-
-def built_in_agents(pool: AnalysisPool, settings: Settings) -> list[Agent]:
-    """The agents that come with the server."""
-    return [
-        MasterCoordinator(),
-        CodeReviewer(
-            pool=pool, workspace=str(settings.workspace), excluded=[str(settings.data_dir)]
-        ),
-    ]
 
 
 def _consumer(agent: Agent) -> Consumer:

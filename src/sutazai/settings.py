@@ -133,6 +133,11 @@ class Settings(BaseSettings):
         le=64,
         description="worker processes for analysis, started when first needed",
     )
+    advisory_database: Path | None = Field(
+        None,
+        description="a file of known vulnerabilities in the OSV format (an export for PyPI: zip, "
+        "JSON list or JSON lines) that dependency audits look into",
+    )
     lease_seconds: float = Field(
         10, ge=1, le=3600, description="how soon a silent worker's task runs elsewhere"
     )
@@ -178,9 +183,9 @@ class Settings(BaseSettings):
             raise ValueError("must be 32 bytes or longer; leave it out to have one generated")
         return value
 
-    @field_validator("data_dir", "workspace")
+    @field_validator("data_dir", "workspace", "advisory_database")
     @classmethod
-    def _is_path(cls, value: Path) -> Path:
+    def _is_path(cls, value: Path | None) -> Path | None:
         if "\0" in str(value):
             raise ValueError("a path cannot hold a NUL character")
         return value

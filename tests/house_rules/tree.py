@@ -19,7 +19,8 @@ def _walk() -> Iterator[Path]:
     ignored = _ignored_directories()
     for directory, subdirectories, names in os.walk(ROOT):
         subdirectories[:] = sorted(set(subdirectories) - ignored)
-        yield from (Path(directory, name) for name in sorted(names))
+        # In a worktree `.git` is a file, which says where the repository is.
+        yield from (Path(directory, name) for name in sorted(set(names) - {".git"}))
 
 
 @cache

@@ -10,6 +10,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import TypeVar, get_type_hints
 
 import msgspec
 
@@ -17,12 +18,14 @@ from sutazai.analysis.globs import InputError
 from sutazai.analysis.protocol import (
     HEADER,
     Answer,
+    Call,
     Collect,
     Collected,
     Failed,
     Progress,
     Refused,
     Request,
+    Returned,
     Review,
     Reviewed,
     encode,
@@ -36,6 +39,9 @@ _ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "LD_LIBRA
 
 
 _FOLDER = "sutazai-analysis"
+
+Argument = TypeVar("Argument", bound=msgspec.Struct)
+Value = TypeVar("Value", bound=msgspec.Struct)
 
 
 class AnalysisError(Exception):
@@ -110,6 +116,20 @@ class AnalysisPool:
         if not isinstance(answer, Reviewed):
             raise AnalysisError(f"A worker gave the wrong answer: {type(answer).__name__}.")
         return answer
+
+    async def call(self, function: Callable[[Argument], Value], argument: Argument) -> Value:
+        """Run a function of `sutazai.analysis` in a worker; it and its types are module-level.
+
+        An InputError that it raises is raised here. Cancelling this ends the work at once.
+        """
+        name = f"{function.__module__}:{function.__qualname__}"
+        with span(self._tracing, "analysis call", attributes={"sutazai.analysis.function": name}):
+            call = Call(function=name, argument=msgspec.msgpack.encode(argument))
+            answer = await self._ask(call, lambda _: None)
+        if not isinstance(answer, Returned):
+            raise AnalysisError(f"A worker gave the wrong answer: {type(answer).__name__}.")
+        kind: type[Value] = get_type_hints(function)["return"]
+        return msgspec.msgpack.decode(answer.value, type=kind)
 
     async def _ask(self, request: Request, on_progress: Callable[[Progress], None]) -> Answer:
         async with self._worker() as worker:

@@ -56,6 +56,13 @@ class Review(msgspec.Struct, tag=True, kw_only=True):
     files: list[FileRef]
 
 
+class Call(msgspec.Struct, tag=True, kw_only=True):
+    """Run a function of ours: `module:name` below `sutazai.analysis`, its argument in msgpack."""
+
+    function: str
+    argument: bytes
+
+
 class Unparsed(msgspec.Struct, frozen=True, kw_only=True):
     """A file that no parser could read, so that only part of the analysis covers it."""
 
@@ -102,6 +109,12 @@ class Reviewed(msgspec.Struct, tag=True, kw_only=True):
     files: list[FileReview]
 
 
+class Returned(msgspec.Struct, tag=True, kw_only=True):
+    """Answer to Call: what the function returned, in msgpack."""
+
+    value: bytes
+
+
 class Refused(msgspec.Struct, tag=True, kw_only=True):
     """The input cannot be used; the message is for the user."""
 
@@ -114,8 +127,8 @@ class Failed(msgspec.Struct, tag=True, kw_only=True):
     message: str
 
 
-Request = Collect | Review
-Answer = Collected | Progress | Reviewed | Refused | Failed
+Request = Collect | Review | Call
+Answer = Collected | Progress | Reviewed | Returned | Refused | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 

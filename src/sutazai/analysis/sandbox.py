@@ -9,10 +9,11 @@ MIB = 1024 * 1024
 
 
 class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run may use; the run is ended where it takes more.
+    """What one run may use; the run is ended, or refused more, where it takes more.
 
-    `seconds` is wall-clock time, `cpu_seconds` that of all its processes. `memory`, `file_bytes`
-    (all it writes together) and `output_bytes` (of each stream; the rest is cut) are in bytes.
+    `seconds` is wall-clock time, `cpu_seconds` that of all its processes. `memory` (of all its
+    processes), `file_bytes` (all it writes together) and `output_bytes` (of each stream; the run
+    ends with the first byte beyond) are in bytes. Threads count as `processes`.
     """
 
     seconds: float = 10
@@ -24,13 +25,13 @@ class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SandboxRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A command to run: no network, an empty environment, nothing of the machine to be seen.
+    """A command to run: no network, no environment but this, nothing of the machine to be seen.
 
     `argv[0]` may be `python`, the interpreter of the server with the packages it has. `files`
     (relative path to content) are written into the private working folder, which is gone
-    afterwards; of it `collect` (relative paths) is brought back. `source` is an absolute path of
-    a folder that is shown read-only at `/source`. Files named in `hidden` (relative to `source`)
-    are not shown.
+    afterwards; of it `collect` (relative paths of regular files) is brought back. `source` is an
+    absolute path of a folder that is shown read-only at `/source`. Files and folders named in
+    `hidden` (relative to `source`) are empty there, and the files cannot be read.
     """
 
     argv: tuple[str, ...]
@@ -46,9 +47,10 @@ class SandboxRun(msgspec.Struct, frozen=True, kw_only=True):
 class SandboxEnd(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended.
 
-    `exit_code` is negative for a signal, as in `subprocess`. `limit` names the one of
-    SandboxLimits that ended the run, such as `seconds`; None where none did. `files` has what was
-    to be collected and was there, `seconds` the wall-clock time it took.
+    `exit_code` is negative for a signal, as in `subprocess`, and 127 where the program is not
+    there. `limit` names the one of SandboxLimits that ended the run or made it fail, such as
+    `seconds`; None where none did. `files` has what was to be collected and was there, `seconds`
+    the wall-clock time it took.
     """
 
     exit_code: int

@@ -7,6 +7,7 @@ parent dies, and is killed rather than asked when a review is no longer wanted.
 import ctypes
 import gc
 import hashlib
+import importlib
 import os
 import resource
 import signal
@@ -14,13 +15,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, get_type_hints
 
 import msgspec
 
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.protocol import (
     Answer,
+    Call,
     Collect,
     Collected,
     Failed,
@@ -31,6 +33,7 @@ from sutazai.analysis.protocol import (
     Progress,
     Refused,
     Request,
+    Returned,
     Review,
     Reviewed,
     encode,
@@ -63,6 +66,8 @@ class Worker:
                 return self._collect(request)
             case Review():
                 return self._review(request)
+            case Call():
+                return _call(request)
 
     def send(self, answer: Answer) -> None:
         """Write one frame."""
@@ -162,6 +167,16 @@ class _Progress:
             self._worker.send(Progress(files=self._files, lines=self._lines, issues=self._issues))
             self._files = self._lines = self._issues = 0
             self._told = time.monotonic()
+
+
+def _call(request: Call) -> Returned:
+    module, _, name = request.function.partition(":")
+    if not module.startswith("sutazai.analysis."):
+        raise ValueError(f"{request.function} is no function of the analysis")
+    function = getattr(importlib.import_module(module), name)
+    (kind,) = (hint for key, hint in get_type_hints(function).items() if key != "return")
+    argument = msgspec.msgpack.decode(request.argument, type=kind)
+    return Returned(value=msgspec.msgpack.encode(function(argument)))
 
 
 def _workspace(place: Place) -> Workspace:

@@ -8,6 +8,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from sutazai import clock
+from sutazai.api.execution_access import check_own_or
 from sutazai.api.requests import (
     Clean,
     CurrentPrincipal,
@@ -21,16 +22,15 @@ from sutazai.api.requests import (
     replayable,
 )
 from sutazai.api.schemas import errors
-from sutazai.api.services import Services
 from sutazai.api.workflow_schemas import Execution, ExecutionDetails
-from sutazai.errors import ErrorCode, SutazaiError
-from sutazai.identity.model import Principal, require
+from sutazai.identity.model import Principal
 from sutazai.workflows import model
 from sutazai.workflows.graph import STATUSES
 
 router = APIRouter(prefix="/executions", tags=["workflows"], route_class=StrictRoute)
 
-ExecutionId = Annotated[str, Path(max_length=64, pattern=r"^exec-[0-9a-z]+$")]
+EXECUTION_ID = r"^exec-[0-9a-z]+$"
+ExecutionId = Annotated[str, Path(max_length=64, pattern=EXECUTION_ID)]
 StepId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
@@ -39,23 +39,6 @@ class ApprovalRequest(Input):
 
     approved: Annotated[bool, Field(strict=True)] = True
     comment: Annotated[str, Field(max_length=2_000), Clean] = ""
-
-
-async def _own_or(
-    services: Services, principal: Principal, execution_id: str, permission: str
-) -> None:
-    """FORBIDDEN unless the principal executed it, or has the permission on workflows."""
-    if principal.may(permission, "workflows"):
-        return
-    try:
-        execution = await services.workflows.executions.get(execution_id)
-    except SutazaiError as error:
-        if error.code is ErrorCode.NOT_FOUND:
-            # Who may not read must not learn that there is none.
-            require(principal, permission, "workflows")
-        raise
-    if execution.submitted_by != principal.user_id:
-        require(principal, permission, "workflows")
 
 
 @router.get(
@@ -69,7 +52,7 @@ async def get_execution(
     execution_id: ExecutionId, services: CurrentServices, principal: CurrentPrincipal
 ) -> Response:
     """Where it stands, and each step's task, times and output. One's own, or any with `read`."""
-    await _own_or(services, principal, execution_id, "read")
+    await check_own_or(services.workflows.executions, principal, execution_id, "read")
     return answer(_details_view(await services.workflows.executions.details(execution_id)))
 
 
@@ -87,7 +70,7 @@ async def cancel_execution(
     principal: CurrentPrincipal,
 ) -> Response:
     """End it and its tasks; one's own, or any with `write` on workflows."""
-    await _own_or(services, principal, execution_id, "write")
+    await check_own_or(services.workflows.executions, principal, execution_id, "write")
     execution = await services.workflows.executions.cancel(
         execution_id, origin=origin_of(request, principal)
     )

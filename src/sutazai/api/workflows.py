@@ -8,7 +8,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from sutazai import clock
-from sutazai.api.executions import execution_view
+from sutazai.api.executions import EXECUTION_ID, execution_view
 from sutazai.api.rates import CountedSubmission
 from sutazai.api.requests import (
     Clean,
@@ -42,7 +42,8 @@ router = APIRouter(prefix="/workflows", tags=["workflows"], route_class=StrictRo
 StepId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Name = Annotated[str, Field(min_length=1, max_length=64), Clean]
 Expression = Annotated[str, Field(min_length=1, max_length=LONGEST, description="JMESPath"), Clean]
-WorkflowId = Annotated[str, Path(max_length=64, pattern=r"^wf-[0-9a-z]+$")]
+WORKFLOW_ID = r"^wf-[0-9a-z]+$"
+WorkflowId = Annotated[str, Path(max_length=64, pattern=WORKFLOW_ID)]
 
 
 class ForEachRequest(Input):
@@ -145,7 +146,7 @@ async def list_workflows(
     services: CurrentServices,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[
-        str | None, Query(max_length=64, pattern=r"^wf-[0-9a-z]+$", description="`next_cursor`")
+        str | None, Query(max_length=64, pattern=WORKFLOW_ID, description="`next_cursor`")
     ] = None,
 ) -> Response:
     """Every workflow in its newest version."""
@@ -254,7 +255,7 @@ async def list_executions(
     services: CurrentServices,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[
-        str | None, Query(max_length=64, pattern=r"^exec-[0-9a-z]+$", description="`next_cursor`")
+        str | None, Query(max_length=64, pattern=EXECUTION_ID, description="`next_cursor`")
     ] = None,
 ) -> Response:
     """Those of a deleted workflow as well."""

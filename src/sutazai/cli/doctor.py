@@ -79,7 +79,7 @@ def examine(**flags: Any) -> Iterator[Found]:
         yield _database(settings)
     if settings.redis_url is not None:
         yield _redis(settings)
-    for check in (_server, _workspace, _disk):
+    for check in (_sandbox, _server, _workspace, _disk):
         yield check(settings)
     yield _memory()
 
@@ -145,6 +145,17 @@ def _redis(settings: Settings) -> Found:
     except SutazaiError as error:
         return Found(Health.BROKEN, error.message)
     return Found(Health.FINE, "Redis: reachable")
+
+
+def _sandbox(settings: Settings) -> Found:
+    from sutazai.assembly import check_sandbox
+
+    try:
+        asyncio.run(check_sandbox(settings))
+    except SutazaiError as error:
+        what, _, remedy = error.message.partition("). ")
+        return Found(Health.ODD, f"{what})." if remedy else what, remedy)
+    return Found(Health.FINE, "Sandbox: code that is not ours can be isolated")
 
 
 def _server(settings: Settings) -> Found:

@@ -14,13 +14,14 @@ from sutazai.events import log
 from sutazai.events.model import NewEvent, Origin
 from sutazai.limits.idempotency import Replayable
 from sutazai.tasks.service import Tasks
-from sutazai.workflows import graph, store
+from sutazai.workflows import finding_store, graph, store
 from sutazai.workflows.model import (
     APPROVAL,
     MOST_DEPTH,
     SUB_WORKFLOW,
     Definition,
     Step,
+    Version,
     Workflow,
     WorkflowPage,
 )
@@ -104,6 +105,17 @@ class Definitions:
     async def get(self, workflow_id: str) -> Workflow:
         """A workflow in its newest version; NOT_FOUND without it."""
         return await self._database.read(partial(existing, workflow_id))
+
+    async def find(self, workflow_ids: Sequence[str]) -> dict[str, Workflow]:
+        """Those of these workflows that were not deleted, by id."""
+        found = await self._database.read(
+            partial(finding_store.find_workflows, workflow_ids=workflow_ids)
+        )
+        return {one.workflow_id: one for one in found}
+
+    async def find_versions(self, versions: Sequence[Version]) -> dict[Version, Definition]:
+        """These versions' definitions."""
+        return await self._database.read(partial(finding_store.find_definitions, versions=versions))
 
     async def list_workflows(self, *, limit: int, cursor: str | None = None) -> WorkflowPage:
         """A page of workflows, newest first."""

@@ -1,6 +1,6 @@
 """What users do with executions: begin, follow, cancel, retry, pause, resume, approve."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from sutazai.events import log
 from sutazai.events.model import Origin
 from sutazai.limits.idempotency import Replayable
 from sutazai.tasks.service import Tasks
-from sutazai.workflows import store
+from sutazai.workflows import finding_store, store
 from sutazai.workflows.advancing import Advancer
 from sutazai.workflows.definitions import existing
 from sutazai.workflows.graph import with_statuses
@@ -25,6 +25,8 @@ from sutazai.workflows.model import (
     ExecutionPage,
     ExecutionStatus,
     Items,
+    ItemsOf,
+    Run,
     StepError,
     StepStatus,
 )
@@ -111,6 +113,25 @@ class Executions:
         done = [run.task_id for run in runs if run.task_id and run.status is StepStatus.COMPLETED]
         outputs = self._tasks.read_results(connection, done, most=MOST_SHOWN)
         return ExecutionDetails(execution, graph.definition, runs, outputs)
+
+    async def find(self, execution_ids: Sequence[str]) -> dict[str, Execution]:
+        """Those of these executions that there are, by id."""
+        read = partial(finding_store.find_executions, execution_ids=execution_ids)
+        return {one.execution_id: one for one in await self._database.read(read)}
+
+    async def find_runs(self, execution_ids: Sequence[str]) -> dict[str, dict[int, Run]]:
+        """What was done for each step of these executions, by position; without items."""
+        return await self._database.read(
+            partial(finding_store.find_runs, execution_ids=execution_ids)
+        )
+
+    async def find_items(self, wanted: Sequence[ItemsOf]) -> list[list[Run]]:
+        """Some items of each of these steps."""
+
+        def unit(connection: Connection) -> list[list[Run]]:
+            return [finding_store.items(connection, one) for one in wanted]
+
+        return await self._database.read(unit)
 
     async def list_executions(
         self, workflow_id: str, *, limit: int, cursor: str | None = None

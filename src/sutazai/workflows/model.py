@@ -103,6 +103,13 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: int
 
 
+class Version(NamedTuple):
+    """One version of a workflow."""
+
+    workflow_id: str
+    version: int
+
+
 class WorkflowPage(NamedTuple):
     """Newest first; `next_cursor` is None on the last page."""
 
@@ -173,6 +180,15 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     def steps_completed(self) -> int:
         """How many of them are done, or were not needed."""
         return self.state.count("c") + self.state.count("s")
+
+
+class ItemsOf(NamedTuple):
+    """Some items of a `for_each` step, from `first` on."""
+
+    execution_id: str
+    position: int
+    first: int
+    limit: int
 
 
 class ExecutionPage(NamedTuple):

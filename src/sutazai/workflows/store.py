@@ -138,7 +138,7 @@ def add_version(connection: Connection, workflow: Workflow) -> None:
     _add_version(connection, workflow)
 
 
-_WORKFLOW = (
+NEWEST = (
     select(
         WORKFLOWS.c.workflow_id,
         WORKFLOWS.c.version,
@@ -156,7 +156,8 @@ _WORKFLOW = (
 )
 
 
-def _workflow(row: Any) -> Workflow:
+def workflow_of(row: Any) -> Workflow:
+    """A workflow from a row of `NEWEST`."""
     return Workflow(
         workflow_id=row[0],
         version=row[1],
@@ -179,14 +180,14 @@ def get_workflow(
     if lock:
         held = select(WORKFLOWS.c.version).where(WORKFLOWS.c.workflow_id == workflow_id)
         connection.execute(held.with_for_update())
-    query = _WORKFLOW.where(WORKFLOWS.c.workflow_id == workflow_id)
+    query = NEWEST.where(WORKFLOWS.c.workflow_id == workflow_id)
     row = connection.execute(query).one_or_none()
-    return None if row is None else _workflow(row)
+    return None if row is None else workflow_of(row)
 
 
 def page_of_workflows(connection: Connection, *, limit: int, before: str | None) -> list[Workflow]:
     """Newest first, from behind the one named."""
-    query = _WORKFLOW
+    query = NEWEST
     if before is not None:
         # A deleted one still has its place in the order.
         place = select(WORKFLOWS.c.created_at, WORKFLOWS.c.workflow_id).where(
@@ -197,7 +198,7 @@ def page_of_workflows(connection: Connection, *, limit: int, before: str | None)
             return []
         query = query.where(tuple_(WORKFLOWS.c.created_at, WORKFLOWS.c.workflow_id) < tuple(row))
     query = query.order_by(WORKFLOWS.c.created_at.desc(), WORKFLOWS.c.workflow_id.desc())
-    return [_workflow(row) for row in connection.execute(query.limit(limit))]
+    return [workflow_of(row) for row in connection.execute(query.limit(limit))]
 
 
 def mark_deleted(connection: Connection, workflow_id: str, *, now: int) -> bool:
@@ -247,7 +248,8 @@ def add_execution(connection: Connection, execution: Execution) -> None:
     )
 
 
-def _execution(row: Any) -> Execution:
+def execution_of(row: Any) -> Execution:
+    """An execution from its row."""
     error = StepError(row.error_code, row.error_message) if row.error_code else None
     return Execution(
         execution_id=row.execution_id,
@@ -276,7 +278,7 @@ def get_execution(
     """One execution, locked for this transaction where it is about to change."""
     query = _LOCKED if lock else _EXECUTION
     row = connection.execute(query, {"execution_id": execution_id}).one_or_none()
-    return None if row is None else _execution(row)
+    return None if row is None else execution_of(row)
 
 
 def update_execution(connection: Connection, execution: Execution) -> None:
@@ -308,7 +310,7 @@ def page_of_executions(
             return []
         query = query.where(tuple_(*order) < tuple(row))
     query = query.order_by(*(column.desc() for column in order)).limit(limit)
-    return [_execution(row) for row in connection.execute(query)]
+    return [execution_of(row) for row in connection.execute(query)]
 
 
 # --- runs
@@ -368,7 +370,8 @@ def update_runs(connection: Connection, execution_id: str, runs: Sequence[Run]) 
         connection.execute(_UPDATE_RUN, rows if len(rows) > 1 else rows[0])
 
 
-def _run(row: Any) -> Run:
+def run_of(row: Any) -> Run:
+    """A run from its row."""
     items = None
     if row.items_total is not None:
         items = Items(row.items_total, row.items_next, row.items_running, row.items_failed)
@@ -396,7 +399,7 @@ class TasksRun(NamedTuple):
 def runs_of_tasks(connection: Connection, task_ids: Sequence[str]) -> dict[str, TasksRun]:
     """The runs that these tasks are for, by task; most tasks are for none."""
     rows = connection.execute(select(RUNS).where(RUNS.c.task_id.in_(task_ids)))
-    return {row.task_id: TasksRun(row.execution_id, _run(row)) for row in rows}
+    return {row.task_id: TasksRun(row.execution_id, run_of(row)) for row in rows}
 
 
 def runs(
@@ -412,13 +415,13 @@ def runs(
         query = query.where(RUNS.c.position.in_(positions))
     if item is not None:
         query = query.where(RUNS.c.item == item)
-    return [_run(row) for row in connection.execute(query.order_by(RUNS.c.position, RUNS.c.item))]
+    return [run_of(row) for row in connection.execute(query.order_by(RUNS.c.position, RUNS.c.item))]
 
 
 def open_runs(connection: Connection, execution_id: str) -> list[Run]:
     """What has not ended of an execution."""
     query = select(RUNS).where(RUNS.c.execution_id == execution_id, RUNS.c.ended_at.is_(None))
-    return [_run(row) for row in connection.execute(query.order_by(RUNS.c.position, RUNS.c.item))]
+    return [run_of(row) for row in connection.execute(query.order_by(RUNS.c.position, RUNS.c.item))]
 
 
 def pending_items(
@@ -432,7 +435,7 @@ def pending_items(
         .order_by(RUNS.c.item)
         .limit(limit)
     )
-    return [_run(row) for row in connection.execute(query)]
+    return [run_of(row) for row in connection.execute(query)]
 
 
 def cancel_items(connection: Connection, execution_id: str, position: int, *, now: int) -> None:

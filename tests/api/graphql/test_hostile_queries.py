@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from graphql import get_introspection_query
 
-from sutazai.api.graphql.bounds import MOST_ALIASES, MOST_FIELDS, MOST_TASKS
+from sutazai.api.graphql.bounds import MOST_ALIASES, MOST_FIELDS, MOST_LISTED
 from sutazai.tasks.service import Tasks
 from tests.api.graphql.asking import URL, ask, code_of, errors_of, post
 from tests.api.server import Server, error_of, submit
@@ -51,7 +51,7 @@ BOMBS = {
     "introspection in fragments": "{ __schema { types { ...T } } } fragment T on __Type "
     "{ fields { type { ...U } } } fragment U on __Type { interfaces { name } fields { name } }",
     "many lists": "{ "
-    + " ".join(f"a{n}: tasks(limit: 100) {{ total }}" for n in range(MOST_TASKS // 100 + 1))
+    + " ".join(f"a{n}: tasks(limit: 100) {{ total }}" for n in range(MOST_LISTED // 100 + 1))
     + " }",
     "syntax": "{ me { userId }",
     "nothing": "",

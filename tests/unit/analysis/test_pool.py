@@ -17,6 +17,7 @@ import pytest
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisError, AnalysisPool
 from sutazai.analysis.protocol import FileRef, Inline, Place
+from sutazai.analysis.reading import take
 from sutazai.analysis.reviewer import Reviewable, Reviewer, shard
 
 pytestmark = pytest.mark.anyio
@@ -258,3 +259,26 @@ def test_shards_are_balanced_and_small_inputs_stay_together() -> None:
     groups = shard(refs(300_000, 100_000, 100_000, 100_000), 2)
     assert sorted(sum(ref.size for ref in group) for group in groups) == [300_000, 300_000]
     assert shard([], 2) == []
+
+
+async def test_a_worker_runs_any_function_of_the_analysis(
+    pool: AnalysisPool, package: Path
+) -> None:
+    taken = await pool.call(take, workspace(package))
+    assert [source.file for source in taken.sources] == [f"/module{n}.py" for n in range(6)]
+    assert taken.sources[0].lines[0] == "import pickle"
+
+
+async def test_a_refusal_of_a_called_function_is_the_callers(
+    pool: AnalysisPool, package: Path
+) -> None:
+    with pytest.raises(InputError, match="absent"):
+        await pool.call(take, Reviewable(place=Place(root=str(package)), patterns=("absent.py",)))
+
+
+async def test_a_worker_runs_nothing_but_functions_of_the_analysis(pool: AnalysisPool) -> None:
+    def outside(argument: Reviewable) -> Reviewable:
+        return argument
+
+    with pytest.raises(AnalysisError, match="no function of the analysis"):
+        await pool.call(outside, Reviewable())

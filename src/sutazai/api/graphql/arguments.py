@@ -5,8 +5,11 @@ from uuid import UUID
 
 from pydantic import Field, ValidationError
 
+from sutazai.api.executions import EXECUTION_ID
+from sutazai.api.graphql.bounds import MOST_STEPS
 from sutazai.api.requests import Clean, Input, Moment
 from sutazai.api.tasks import Name
+from sutazai.api.workflows import WORKFLOW_ID, StepId
 from sutazai.errors import Detail, ErrorCode, SutazaiError
 from sutazai.tasks.model import TaskStatus
 
@@ -23,6 +26,45 @@ class AgentKey(Input):
     """Which agent."""
 
     agent_id: Annotated[str, Field(max_length=64), Clean]
+
+
+class WorkflowKey(Input):
+    """Which workflow."""
+
+    workflow_id: Annotated[str, Field(max_length=64, pattern=WORKFLOW_ID)]
+
+
+class ExecutionKey(Input):
+    """Which execution."""
+
+    execution_id: Annotated[str, Field(max_length=64, pattern=EXECUTION_ID)]
+
+
+class StepKey(ExecutionKey):
+    """Which step of an execution."""
+
+    step_id: StepId
+
+
+class WorkflowListing(Input):
+    """How many workflows, and from where on."""
+
+    limit: Annotated[int, Field(ge=1, le=100)]
+    cursor: Annotated[str, Field(max_length=64, pattern=WORKFLOW_ID)] | None
+
+
+class ExecutionListing(WorkflowKey):
+    """Which executions, how many of them, and from where on."""
+
+    limit: Annotated[int, Field(ge=1, le=100)]
+    cursor: Annotated[str, Field(max_length=64, pattern=EXECUTION_ID)] | None
+
+
+class ItemListing(Input):
+    """How many items of a step, and from where on."""
+
+    limit: Annotated[int, Field(ge=1, le=MOST_STEPS)]
+    after: Annotated[int, Field(ge=-1)]
 
 
 class TaskListing(Input):
@@ -56,3 +98,13 @@ def checked(model: type[T], **values: object) -> T:
 def task_id_of(text: str) -> str:
     """A task's id as it is stored."""
     return str(checked(TaskKey, task_id=text).task_id)
+
+
+def workflow_id_of(text: str) -> str:
+    """A workflow's id."""
+    return checked(WorkflowKey, workflow_id=text).workflow_id
+
+
+def execution_id_of(text: str) -> str:
+    """An execution's id."""
+    return checked(ExecutionKey, execution_id=text).execution_id

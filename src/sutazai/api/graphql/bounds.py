@@ -28,8 +28,10 @@ DEEPEST = 10
 MOST_FIELDS = 300
 """Fields of a query, fragments counted as often as they are used."""
 MOST_ALIASES = 20
-MOST_TASKS = 200
-"""Tasks that one request may list, over all its lists."""
+MOST_LISTED = 200
+"""Tasks, workflows and executions that one request may list, over all its lists."""
+MOST_STEPS = 2_000
+"""Steps of workflows and of executions, and items of these, that one request may show."""
 
 # Selection sets and fragments within each other; far beyond what DEEPEST lets pass.
 _MOST_LEVELS = 40

@@ -7,16 +7,17 @@ from starlette.types import Scope
 from strawberry.dataloader import DataLoader
 
 from sutazai.agents.model import Agent
-from sutazai.api.graphql.bounds import MOST_TASKS
+from sutazai.api.graphql.bounds import MOST_LISTED, MOST_STEPS
 from sutazai.api.live import Listener
 from sutazai.api.services import Services
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events.model import Origin
 from sutazai.events.streams import Subscription
 from sutazai.identity.model import Principal, User
-from sutazai.limits.idempotency import HEADER
+from sutazai.limits.idempotency import HEADER, Replayable
 from sutazai.tasks.model import Task
 from sutazai.tasks.runner import MOST_RESULT_BYTES
+from sutazai.workflows.model import Definition, Execution, ItemsOf, Run, Version, Workflow
 
 
 class Context:
@@ -42,13 +43,28 @@ class Context:
         self.renew()
 
     def renew(self) -> None:
-        """Forget what was loaded: a subscription's next event is to show how things are then."""
+        """Begin anew: a subscription's next event is an operation of its own."""
+        self.forget()
+        self._listed_left = MOST_LISTED
+        self._steps_left = MOST_STEPS
+        self._characters_left = MOST_RESULT_BYTES
+
+    def forget(self) -> None:
+        """Forget what was loaded, which something has changed."""
         self.tasks = DataLoader[str, Task | None](self._load_tasks)
         self.results = DataLoader[str, str | None](self._load_results)
         self.agents = DataLoader[str, Agent | None](self._load_agents)
         self.users = DataLoader[str, User | None](self._load_users)
-        self._tasks_left = MOST_TASKS
-        self._characters_left = MOST_RESULT_BYTES
+        self.workflows = DataLoader[str, Workflow | None](self._load_workflows)
+        self.definitions = DataLoader[Version, Definition](self._load_definitions)
+        self.executions = DataLoader[str, Execution | None](self._load_executions)
+        self.runs = DataLoader[str, dict[int, Run]](self._load_runs)
+        self.items = DataLoader[ItemsOf, list[Run]](self._load_items)
+
+    def done(self, replay: Replayable | None = None) -> None:
+        """Something was changed, or an earlier answer was given for it once more."""
+        self.forget()
+        self.replayed |= replay is not None and replay.replayed
 
     @property
     def principal(self) -> Principal:
@@ -65,11 +81,18 @@ class Context:
         """The operation as events want it told."""
         return Origin(self.principal.actor, self.request_id)
 
-    def charge_tasks(self, count: int) -> None:
+    def charge_listed(self, count: int, what: str) -> None:
         """Take from what this operation may list; BAD_REQUEST where that is too much."""
-        self._tasks_left -= count
-        if self._tasks_left < 0:
-            message = f"This asks for over {MOST_TASKS} tasks. Ask for fewer, or page by page."
+        self._listed_left -= count
+        if self._listed_left < 0:
+            message = f"This asks for over {MOST_LISTED} {what}. Ask for fewer, or page by page."
+            raise SutazaiError(ErrorCode.BAD_REQUEST, message)
+
+    def charge_steps(self, count: int) -> None:
+        """The same for steps and their items, of workflows and of executions."""
+        self._steps_left -= count
+        if self._steps_left < 0:
+            message = f"These are over {MOST_STEPS} steps and items. Ask for fewer at a time."
             raise SutazaiError(ErrorCode.BAD_REQUEST, message)
 
     def charge_characters(self, count: int) -> None:
@@ -95,3 +118,22 @@ class Context:
     async def _load_users(self, user_ids: list[str]) -> Sequence[User | None]:
         found = await self.services.identity.users.find(user_ids)
         return [found.get(one) for one in user_ids]
+
+    async def _load_workflows(self, workflow_ids: list[str]) -> Sequence[Workflow | None]:
+        found = await self.services.workflows.definitions.find(workflow_ids)
+        return [found.get(one) for one in workflow_ids]
+
+    async def _load_definitions(self, versions: list[Version]) -> Sequence[Definition]:
+        found = await self.services.workflows.definitions.find_versions(versions)
+        return [found[one] for one in versions]
+
+    async def _load_executions(self, execution_ids: list[str]) -> Sequence[Execution | None]:
+        found = await self.services.workflows.executions.find(execution_ids)
+        return [found.get(one) for one in execution_ids]
+
+    async def _load_runs(self, execution_ids: list[str]) -> Sequence[dict[int, Run]]:
+        found = await self.services.workflows.executions.find_runs(execution_ids)
+        return [found.get(one, {}) for one in execution_ids]
+
+    async def _load_items(self, wanted: list[ItemsOf]) -> Sequence[list[Run]]:
+        return await self.services.workflows.executions.find_items(wanted)

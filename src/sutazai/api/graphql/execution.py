@@ -21,6 +21,7 @@ from sutazai.events.streams import Closed, TooSlow
 _CRASHED = "Something went wrong on our side; the server's log has it under this requestId."
 _EMPTY = SutazaiError(ErrorCode.BAD_REQUEST, "The query is empty.")
 _MOST_ERRORS = 20
+_JSON = frozenset({"config", "input", "metadata", "on_failure"})
 
 _logger = structlog.get_logger(__name__)
 
@@ -134,9 +135,13 @@ def _entry(error: SutazaiError, context: Context) -> dict[str, Any]:
 
 
 def _argument(field: str) -> str:
-    """A field of the REST API as its argument is called here."""
-    first, dot, rest = printable(field).partition(".")
-    return to_camel_case(first) + dot + rest
+    """A field of the REST API as its argument is called here; names in JSON stay as they are."""
+    names = printable(field).split(".")
+    for place, name in enumerate(names):
+        names[place] = to_camel_case(name)
+        if name in _JSON:
+            break
+    return ".".join(names)
 
 
 def _original(error: GraphQLError) -> BaseException:

@@ -2,24 +2,23 @@
 
 from typing import Annotated
 
-import msgspec
 import strawberry
 
 from sutazai.api import task_access
 from sutazai.api.graphql.arguments import checked, task_id_of
-from sutazai.api.graphql.context import Context
 from sutazai.api.graphql.nodes import field, node
 from sutazai.api.graphql.objects import Info, Task
+from sutazai.api.graphql.once import replayable
 from sutazai.api.graphql.scalars import Json, Written
+from sutazai.api.graphql.workflow_mutation import WorkflowMutation
 from sutazai.api.rates import CountedSubmission
 from sutazai.api.tasks import TaskRequest
 from sutazai.identity.model import require
-from sutazai.limits.idempotency import Replayable
 from sutazai.tasks import model
 
 
 @node
-class Mutation:
+class Mutation(WorkflowMutation):
     """Everything that can be done; several in one request are done one after the other."""
 
     @field
@@ -60,7 +59,7 @@ class Mutation:
             tags=tags or [],
             callback_url=callback_url,
         )
-        replay = _replayable(context, request, idempotency_key, str(info.path.key))
+        replay = replayable(info, request, idempotency_key)
         principal = context.principal
         async with CountedSubmission(context.services, context.scope, principal, replay):
             submitted = await context.services.tasks.submit(
@@ -69,7 +68,7 @@ class Mutation:
                 origin=context.origin,
                 replay=replay,
             )
-        context.replayed |= replay is not None and replay.replayed
+        context.done(replay)
         task = await context.services.tasks.get(submitted.task_id)
         return Task.of(task, estimated_completion=submitted.estimated_completion)
 
@@ -83,20 +82,5 @@ class Mutation:
         task = await task_access.cancel_task(
             context.services.tasks, context.principal, task_id_of(task_id), origin=context.origin
         )
+        context.done()
         return Task.of(task)
-
-
-def _replayable(
-    context: Context, request: TaskRequest, key: str | None, name: str
-) -> Replayable | None:
-    """A claim on an earlier answer: one header serves several mutations, by their names."""
-    path = "/graphql#createTask"
-    if key is None:
-        key, path = context.idempotency_key, f"{path}:{name}"
-    if key is None:
-        return None
-    body = msgspec.json.encode(request.model_dump(mode="json"), order="deterministic")
-    claim = context.services.idempotency.claim(
-        key, principal=context.principal.actor, method="POST", path=path, body=body
-    )
-    return context.services.idempotency.replayable(claim)

@@ -17,6 +17,13 @@ def node(cls: type[T]) -> type[T]:
     return made
 
 
+@dataclass_transform(kw_only_default=True, field_specifiers=(strawberry.field,))
+def given(cls: type[T]) -> type[T]:
+    """A type of arguments."""
+    made: type[T] = strawberry.input(cls, description=_said(cls))
+    return made
+
+
 def field(resolver: Resolver) -> Resolver:
     """A field that is computed, or a mutation."""
     return cast(Resolver, strawberry.field(resolver, description=_said(resolver)))

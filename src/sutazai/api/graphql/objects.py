@@ -171,7 +171,7 @@ class Task:
     @classmethod
     def of(cls, task: tasks.Task, *, estimated_completion: int | None = None) -> "Task":
         """A task as the graph shows it."""
-        ended = {task.status: _moment(task.ended_at)}
+        ended = {task.status: moment(task.ended_at)}
         error = task.error
         return cls(
             stored=task,
@@ -192,13 +192,13 @@ class Task:
             assigned_agent_id=task.assigned_agent,
             submitted_by=task.submitted_by,
             created_at=Moment(task.created_at),
-            run_at=_moment(task.run_at),
-            started_at=_moment(task.started_at),
+            run_at=moment(task.run_at),
+            started_at=moment(task.started_at),
             completed_at=ended.get(tasks.TaskStatus.COMPLETED),
             failed_at=ended.get(tasks.TaskStatus.FAILED),
             cancelled_at=ended.get(tasks.TaskStatus.CANCELLED),
             error=None if error is None else TaskError(code=error.code, message=error.message),
-            estimated_completion=_moment(estimated_completion),
+            estimated_completion=moment(estimated_completion),
         )
 
     @field
@@ -237,7 +237,8 @@ class Task:
         return None if user is None else User.of(user)
 
 
-def _moment(at: int | None) -> Moment | None:
+def moment(at: int | None) -> Moment | None:
+    """A moment that there may be none of."""
     return None if at is None else Moment(at)
 
 

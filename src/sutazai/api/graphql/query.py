@@ -10,12 +10,13 @@ from sutazai.api.graphql.arguments import AgentKey, TaskListing, checked, task_i
 from sutazai.api.graphql.nodes import field, node
 from sutazai.api.graphql.objects import Agent, Info, Task, TaskPage, User, task_of
 from sutazai.api.graphql.scalars import Written
+from sutazai.api.graphql.workflow_query import WorkflowQuery
 from sutazai.identity.model import require
 from sutazai.tasks.model import TaskFilter, TaskStatus
 
 
 @node
-class Query:
+class Query(WorkflowQuery):
     """Everything that can be asked."""
 
     @field
@@ -56,7 +57,7 @@ class Query:
             cursor=cursor,
         )
         context = info.context
-        context.charge_tasks(asked.limit)
+        context.charge_listed(asked.limit, "tasks")
         after, before = asked.created_after, asked.created_before
         wanted = TaskFilter(
             status=asked.status,

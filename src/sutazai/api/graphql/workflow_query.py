@@ -1,0 +1,72 @@
+"""What can be asked about workflows and executions."""
+
+from sutazai.api.graphql.arguments import (
+    ExecutionListing,
+    WorkflowListing,
+    checked,
+    execution_id_of,
+    workflow_id_of,
+)
+from sutazai.api.graphql.nodes import field, node
+from sutazai.api.graphql.objects import Info
+from sutazai.api.graphql.workflow_objects import (
+    Execution,
+    ExecutionPage,
+    Workflow,
+    WorkflowPage,
+    execution_of,
+)
+from sutazai.identity.model import require
+
+
+@node
+class WorkflowQuery:
+    """The part of `Query` that is about workflows."""
+
+    @field
+    async def workflow(self, info: Info, workflow_id: str) -> Workflow:
+        """A workflow in its newest version. Takes `read` on workflows."""
+        context = info.context
+        require(context.principal, "read", "workflows")
+        asked = workflow_id_of(workflow_id)
+        return Workflow.of(await context.services.workflows.definitions.get(asked))
+
+    @field
+    async def workflows(
+        self, info: Info, limit: int = 20, cursor: str | None = None
+    ) -> WorkflowPage:
+        """Every workflow in its newest version, newest first. Takes `read` on workflows."""
+        context = info.context
+        require(context.principal, "read", "workflows")
+        asked = checked(WorkflowListing, limit=limit, cursor=cursor)
+        context.charge_listed(asked.limit, "workflows")
+        definitions = context.services.workflows.definitions
+        page = await definitions.list_workflows(limit=asked.limit, cursor=asked.cursor)
+        return WorkflowPage(
+            workflows=[Workflow.of(one) for one in page.workflows], next_cursor=page.next_cursor
+        )
+
+    @field
+    async def execution(self, info: Info, execution_id: str) -> Execution:
+        """An execution; one's own, or any with `read` on workflows."""
+        return Execution.of(await execution_of(info, execution_id_of(execution_id)))
+
+    @field
+    async def executions(
+        self, info: Info, workflow_id: str, limit: int = 20, cursor: str | None = None
+    ) -> ExecutionPage:
+        """A workflow's executions, newest first; those of a deleted one as well.
+
+        Takes `read` on workflows.
+        """
+        context = info.context
+        require(context.principal, "read", "workflows")
+        asked = checked(ExecutionListing, workflow_id=workflow_id, limit=limit, cursor=cursor)
+        context.charge_listed(asked.limit, "executions")
+        page = await context.services.workflows.executions.list_executions(
+            asked.workflow_id, limit=asked.limit, cursor=asked.cursor
+        )
+        return ExecutionPage(
+            executions=[Execution.of(one) for one in page.executions],
+            next_cursor=page.next_cursor,
+        )

@@ -1,0 +1,70 @@
+"""Looking up many workflows, executions and runs at once."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, select, tuple_
+
+from sutazai.database import Connection
+from sutazai.workflows.model import Definition, Execution, ItemsOf, Run, Version, Workflow
+from sutazai.workflows.store import (
+    EXECUTIONS,
+    NEWEST,
+    RUNS,
+    VERSIONS,
+    WORKFLOWS,
+    decoded,
+    execution_of,
+    run_of,
+    workflow_of,
+)
+
+
+def find_workflows(connection: Connection, workflow_ids: Sequence[str]) -> list[Workflow]:
+    """Those of these workflows that were not deleted, in their newest versions."""
+    query = NEWEST.where(WORKFLOWS.c.workflow_id.in_(workflow_ids))
+    return [workflow_of(row) for row in connection.execute(query)]
+
+
+def find_definitions(
+    connection: Connection, versions: Sequence[Version]
+) -> dict[Version, Definition]:
+    """These versions' definitions, of deleted workflows too."""
+    key = tuple_(VERSIONS.c.workflow_id, VERSIONS.c.version)
+    query = select(VERSIONS.c.workflow_id, VERSIONS.c.version, VERSIONS.c.definition)
+    rows = connection.execute(query.where(key.in_(versions)))
+    return {Version(row[0], row[1]): decoded(row[2]) for row in rows}
+
+
+def find_executions(connection: Connection, execution_ids: Sequence[str]) -> list[Execution]:
+    """Those of these executions that there are."""
+    query = select(EXECUTIONS).where(EXECUTIONS.c.execution_id.in_(execution_ids))
+    return [execution_of(row) for row in connection.execute(query)]
+
+
+def find_runs(connection: Connection, execution_ids: Sequence[str]) -> dict[str, dict[int, Run]]:
+    """What was done for each step of these executions, by position; without items."""
+    query = select(RUNS).where(RUNS.c.execution_id.in_(execution_ids), RUNS.c.item == -1)
+    found: dict[str, dict[int, Run]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.execution_id, {})[row.position] = run_of(row)
+    return found
+
+
+_ITEMS = (
+    select(RUNS)
+    .where(
+        RUNS.c.execution_id == bindparam("of_execution"),
+        RUNS.c.position == bindparam("of_position"),
+        RUNS.c.item >= bindparam("first"),
+        RUNS.c.item >= 0,
+    )
+    .order_by(RUNS.c.item)
+    .limit(bindparam("most"))
+)
+
+
+def items(connection: Connection, wanted: ItemsOf) -> list[Run]:
+    """Some items of a step, in order."""
+    execution_id, position, first, limit = wanted
+    values = {"of_execution": execution_id, "of_position": position, "first": first, "most": limit}
+    return [run_of(row) for row in connection.execute(_ITEMS, values)]

@@ -1,0 +1,27 @@
+"""What a test lends an agent in the runner's place."""
+
+from collections.abc import Mapping, Sequence
+
+
+class Cache:
+    """A result cache in memory."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, bytes] = {}
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        return {key: self.entries[key] for key in keys if key in self.entries}
+
+    async def put_many(self, entries: Mapping[str, bytes]) -> None:
+        self.entries.update(entries)
+
+
+class Context:
+    """What the runner lends; remembers the progress."""
+
+    def __init__(self) -> None:
+        self.cache = Cache()
+        self.told: list[tuple[int, dict[str, int]]] = []
+
+    async def progress(self, percent: int, **counters: int) -> None:
+        self.told.append((percent, counters))
