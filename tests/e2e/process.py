@@ -15,7 +15,7 @@ from typing import Self
 import httpx2
 
 PASSWORD = "a password for tests"
-_PATIENCE = 30.0
+_PATIENCE = 120.0
 _MORTAL = Path(__file__).with_name("mortal.py")
 _LONGEST_LIFE = 120.0
 
@@ -51,7 +51,11 @@ class ServerProcess:
         return subprocess.Popen(self._command, env=self._environment, stderr=subprocess.PIPE)
 
     def __enter__(self) -> Self:
-        self.wait_until_up()
+        try:
+            self.wait_until_up()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(
