@@ -5,9 +5,11 @@ from pathlib import Path
 from sutazai.adapters.sandbox import LinuxSandbox
 from sutazai.agents.contract import Agent
 from sutazai.analysis.pool import AnalysisPool
+from sutazai.analysis.protocol import Place
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
+from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.settings import Settings
@@ -32,7 +34,7 @@ async def check_sandbox(settings: Settings) -> None:
 def built_in_agents(
     *,
     pool: AnalysisPool,
-    sandbox: Sandbox,  # noqa: ARG001  # for the agents that are about to come
+    sandbox: Sandbox,
     settings: Settings,
 ) -> list[Agent]:
     """The agents that come with the server.
@@ -41,6 +43,7 @@ def built_in_agents(
     """
     workspace, excluded = str(settings.workspace), [str(settings.data_dir)]
     database = settings.advisory_database
+    place = Place(root=str(settings.workspace.absolute()), excluded=tuple(excluded))
     return [
         MasterCoordinator(),
         CodeReviewer(pool=pool, workspace=workspace, excluded=excluded),
@@ -50,4 +53,5 @@ def built_in_agents(
             excluded=excluded,
             database=None if database is None else str(database.absolute()),
         ),
+        DocGenerator(pool=pool, place=place, sandbox=sandbox),
     ]

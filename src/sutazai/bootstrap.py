@@ -191,6 +191,7 @@ async def _start_work(
         directory=directory,
         agents=agents,
         cache=DatabaseResultCache.factory(database=database, registry=registry),
+        before_tasks_end=[lambda *told: workflows.before_tasks_end(*told)],  # noqa: PLW0108  # as below
         on_task_ended=[
             callbacks.on_task_ended,
             lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
@@ -202,7 +203,6 @@ async def _start_work(
     purges = _chores(settings, database, callbacks, idempotency, identity, statistics)
     chores = Recurring(database=database, chores=purges)
     handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
-    handlers[callback_jobs.KIND] = courier
     worker, host = _worker_and_host(settings, database, handlers, agents, instruments, tracing)
     scheduler = Scheduler(database=database, handlers=handlers)
     rescuer = Rescuer(database=database, handlers=handlers)
@@ -210,7 +210,7 @@ async def _start_work(
         database=database,
         hub=hub,
         directory=directory,
-        tell_ended=runner.task_ended,
+        ends=runner,
         check_callback_url=guard.check,
         tracing=tracing,
     )
@@ -222,7 +222,7 @@ async def _start_work(
         users=identity.users,
         most_per_user=settings.schedules_per_user,
     )
-    handlers |= {**workflows.handlers, **schedules.handlers}
+    handlers |= {callback_jobs.KIND: courier, **workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)
     await pool.start()
     stack.push_async_callback(pool.close)

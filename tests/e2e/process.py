@@ -1,6 +1,5 @@
 """The real server as a process, to be killed and started again."""
 
-import contextlib
 import os
 import signal
 import socket
@@ -17,7 +16,6 @@ import httpx2
 PASSWORD = "a password for tests"
 _PATIENCE = 120.0
 _MORTAL = Path(__file__).with_name("mortal.py")
-_LONGEST_LIFE = 120.0
 
 
 def free_port() -> int:
@@ -30,7 +28,9 @@ def free_port() -> int:
 class ServerProcess:
     """`sutazai serve` on a data directory or a PostgreSQL."""
 
-    def __init__(self, data_dir: Path, *, database_url: str | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, database_url: str | None = None, lease_seconds: float = 10
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/api/v1"
         self._environment = {
@@ -38,8 +38,7 @@ class ServerProcess:
             "SUTAZAI_ADMIN_PASSWORD": PASSWORD,
             "SUTAZAI_JWT_SECRET": "a secret that is long enough for tests",
             "SUTAZAI_RATE_LIMITS": "off",
-            # What a dead server held on PostgreSQL goes on elsewhere after this.
-            "SUTAZAI_LEASE_SECONDS": "3",
+            "SUTAZAI_LEASE_SECONDS": str(lease_seconds),
         }
         if database_url is not None:
             self._environment["SUTAZAI_DATABASE_URL"] = database_url
@@ -115,24 +114,21 @@ class MortalServer(ServerProcess):
         finally:
             self._command = immortal
 
-    def live_for(self, commits: int, *, done: Callable[[], bool]) -> bool:
-        """Start, and wait until it is killed; False where all was done before that.
-
-        `done` asks the server, which may be out of reach.
-        """
+    def live_for(self, commits: int, is_over: Callable[[], bool]) -> bool:
+        """Start, and wait until it is killed; False where there was not so much to do."""
         assert self.process.stderr is not None
         self.process.stderr.close()
         self.commits = commits
         self.process = self._start()
         self.commits = None
-        end = time.monotonic() + _LONGEST_LIFE
+        end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                # A while between two questions, and no longer than it lives.
+            try:
                 assert self.process.wait(0.1) == -signal.SIGKILL, self.errors()
-                return True
-            with contextlib.suppress(httpx2.TransportError):
-                if done():
+            except subprocess.TimeoutExpired:
+                if is_over():
                     self.kill()
                     return False
-        raise AssertionError("neither was it killed, nor is all done")
+            else:
+                return True
+        raise AssertionError("it neither was killed nor came to an end")

@@ -91,6 +91,9 @@ class DueTimes:
         """See `Handler.run`; what is to be done is done with the job's end."""
         return Done()
 
+    def before_ended(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """See `Handler.before_ended`; an execution that begins is nobody else's yet."""
+
     def ended(self, connection: Connection, endings: Sequence[Ending], now: int) -> None:
         """See `Handler.ended`."""
         for ending in endings:
