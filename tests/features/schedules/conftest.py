@@ -12,7 +12,7 @@ from sutazai import clock, ids
 from sutazai.agents.service import AgentDirectory
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
 from sutazai.clock import SECOND
-from sutazai.database import Database, signal
+from sutazai.database import Connection, Database, signal
 from sutazai.engine import store as jobs
 from sutazai.engine.rescuer import Rescuer
 from sutazai.engine.scheduler import Scheduler
@@ -50,7 +50,7 @@ class Rig:
             database=database,
             hub=EventHub(database),
             directory=directory,
-            tell_ended=_ignore,
+            ends=_NobodyWaits(),
             check_callback_url=_accept,
         )
         self.workflows = Workflows(database=database, tasks=self.tasks, directory=directory)
@@ -155,8 +155,14 @@ class Rig:
         return [event for event in page if event.event_type.startswith(prefix)]
 
 
-def _ignore(_connection: object, _over: Sequence[TaskEnded], _now: int) -> None:
-    return
+class _NobodyWaits:
+    """No hooks: no task ends here."""
+
+    def before_tasks_end(self, connection: Connection, task_ids: Sequence[str]) -> None:
+        """See Ends."""
+
+    def task_ended(self, connection: Connection, over: Sequence[TaskEnded], now: int) -> None:
+        """See Ends."""
 
 
 async def _accept(_url: str) -> None:
