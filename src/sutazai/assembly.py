@@ -11,6 +11,7 @@ from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.builtin_agents.type_checker import TypeChecker
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.settings import Settings
 
@@ -53,5 +54,6 @@ def built_in_agents(
             excluded=excluded,
             database=None if database is None else str(database.absolute()),
         ),
+        TypeChecker(pool=pool, workspace=workspace, excluded=excluded),
         DocGenerator(pool=pool, place=place, sandbox=sandbox),
     ]
