@@ -183,8 +183,7 @@ async def _start_work(
     registry = AgentRegistry(database=database)
     directory = AgentDirectory(database=database, always_known=[one.description for one in builtin])
     idempotency = Idempotency(secret=secret)
-    guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
-    callbacks, courier = _callbacks(stack, settings, database, secret, guard)
+    callbacks, courier, guard = _callbacks(stack, settings, database, secret)
     runner = TaskRunner(
         database=database,
         registry=registry,
@@ -200,8 +199,7 @@ async def _start_work(
         tracing=tracing,
     )
     statistics = Statistics(database=database)
-    purges = _chores(settings, database, callbacks, idempotency, identity, statistics)
-    chores = Recurring(database=database, chores=purges)
+    chores = _chores(settings, database, callbacks, idempotency, identity, statistics)
     handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
     worker, host = _worker_and_host(settings, database, handlers, agents, instruments, tracing)
     scheduler = Scheduler(database=database, handlers=handlers)
@@ -215,13 +213,7 @@ async def _start_work(
         tracing=tracing,
     )
     workflows = Workflows(database=database, tasks=tasks, directory=directory)
-    schedules = Schedules(
-        database=database,
-        tasks=tasks,
-        workflows=workflows,
-        users=identity.users,
-        most_per_user=settings.schedules_per_user,
-    )
+    schedules = _schedules(settings, database, tasks, workflows, identity)
     handlers |= {callback_jobs.KIND: courier, **workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)
     await pool.start()
@@ -379,13 +371,25 @@ def _rate_limits(settings: Settings, shared: SharedWindows | None) -> RateLimits
     return RateLimits(tiers=tiers, without_tier=tiers[Tier.FREE], shared=shared)
 
 
+def _schedules(
+    settings: Settings, database: Database, tasks: Tasks, workflows: Workflows, identity: Identity
+) -> Schedules:
+    return Schedules(
+        database=database,
+        tasks=tasks,
+        workflows=workflows,
+        users=identity.users,
+        most_per_user=settings.schedules_per_user,
+    )
+
+
 def _callbacks(
     stack: contextlib.AsyncExitStack,
     settings: Settings,
     database: Database,
     secret: bytes,
-    guard: AddressGuard,
-) -> tuple[Callbacks, Courier]:
+) -> tuple[Callbacks, Courier, AddressGuard]:
+    guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
     sender = CallbackSender(guard, version=version("sutazai"))
     stack.push_async_callback(sender.close)
     kept = Secrets(secret=secret)
@@ -397,7 +401,7 @@ def _callbacks(
         keep=int(settings.events_keep_days * _DAY),
         public_url="" if settings.public_url is None else str(settings.public_url),
     )
-    return callbacks, courier
+    return callbacks, courier, guard
 
 
 def _consumer(agent: Agent) -> Consumer:
@@ -412,7 +416,7 @@ def _chores(
     idempotency: Idempotency,
     identity: Identity,
     statistics: Statistics,
-) -> list[Chore]:
+) -> Recurring:
     def every_hour(name: str, purge: Callable[[Connection], int]) -> Chore:
         return Chore(name, _HOUR, partial(recurring.in_batches, database, purge))
 
@@ -432,7 +436,7 @@ def _chores(
         keep = int(settings.tasks_keep_days * _DAY)
         chores.append(every_hour("tasks", partial(retention.purge_tasks, keep)))
         chores.append(every_hour("workflows", partial(purge_executions, keep)))
-    return chores
+    return Recurring(database=database, chores=chores)
 
 
 def _audit(connection: Connection, change: Change) -> None:
