@@ -202,9 +202,9 @@ async def _start_work(
     statistics = Statistics(database=database)
     chores = _chores(settings, database, callbacks, idempotency, identity, statistics)
     handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
-    worker, host = _worker_and_host(settings, database, handlers, agents, instruments, tracing)
-    scheduler = Scheduler(database=database, handlers=handlers)
-    rescuer = Rescuer(database=database, handlers=handlers)
+    worker, host, scheduler, rescuer = _engine(
+        settings, database, handlers, agents, instruments, tracing
+    )
     tasks = Tasks(
         database=database,
         hub=hub,
@@ -217,8 +217,7 @@ async def _start_work(
     schedules = _schedules(settings, database, tasks, workflows, identity)
     handlers |= {callback_jobs.KIND: courier, **workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)
-    await pool.start()
-    stack.push_async_callback(pool.close)
+    await _start_pool(stack, pool)
     await directory.start()
     # Right above the hub, so that Redis is told of the agents' coming and going, too.
     await _start(stack, hub, *([redis] if redis else []), host, tasks, scheduler, rescuer)
@@ -253,6 +252,11 @@ async def _take_over(settings: Settings, database: Database, rescuer: Rescuer) -
         await rescuer.rescue()
 
 
+async def _start_pool(stack: contextlib.AsyncExitStack, pool: AnalysisPool) -> None:
+    await pool.start()
+    stack.push_async_callback(pool.close)
+
+
 class _Part(Protocol):
     """What has a loop of its own."""
 
@@ -271,14 +275,14 @@ async def _start(stack: contextlib.AsyncExitStack, *parts: _Part) -> None:
         stack.push_async_callback(part.stop)
 
 
-def _worker_and_host(
+def _engine(
     settings: Settings,
     database: Database,
     handlers: dict[str, Handler],
     agents: Sequence[Agent],
     instruments: Instruments,
     tracing: Tracing | None,
-) -> tuple[Worker, AgentHost]:
+) -> tuple[Worker, AgentHost, Scheduler, Rescuer]:
     worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
     worker = Worker(
         database=database,
@@ -302,7 +306,8 @@ def _worker_and_host(
         load=lambda: worker.load,
         alone=settings.database_url is None,
     )
-    return worker, host
+    scheduler = Scheduler(database=database, handlers=handlers)
+    return worker, host, scheduler, Rescuer(database=database, handlers=handlers)
 
 
 def _metrics(
