@@ -36,7 +36,6 @@ from sutazai.engine import store as jobs
 from sutazai.engine.job import Handler
 from sutazai.engine.recurring import Chore, Recurring
 from sutazai.engine.rescuer import Rescuer
-from sutazai.engine.scheduler import Scheduler
 from sutazai.engine.worker import Worker
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events import log
@@ -56,6 +55,7 @@ from sutazai.limits.windows import SharedWindows
 from sutazai.llm.service import Models
 from sutazai.metrics import Metrics
 from sutazai.model_parts import make_models
+from sutazai.schedules.service import Schedules
 from sutazai.settings import Settings
 from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
@@ -64,7 +64,7 @@ from sutazai.tasks.statistics import Statistics
 from sutazai.telemetry.host import Host
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
-from sutazai.work_parts import Above, make_runner, make_workers
+from sutazai.work_parts import Above, make_engine, make_runner
 from sutazai.workflows.retention import purge_executions
 from sutazai.workflows.service import Workflows
 
@@ -180,17 +180,16 @@ async def _start_work(
     registry = AgentRegistry(database=database)
     directory = AgentDirectory(database=database, always_known=[one.description for one in builtin])
     idempotency = Idempotency(secret=secret)
-    guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
-    callbacks, courier = _callbacks(stack, settings, database, secret, guard)
+    callbacks, courier, guard = _callbacks(stack, settings, database, secret)
     models = make_models(settings, database, instruments, tracing)
     above = Above(callbacks, lambda: workflows)  # the workflows are made further down
     runner = make_runner(database, registry, directory, agents, models, above, instruments, tracing)
     statistics = Statistics(database=database)
     chores = _chores(settings, database, callbacks, idempotency, identity, statistics, models)
     handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
-    worker, host = make_workers(settings, database, handlers, agents, models, instruments, tracing)
-    scheduler = Scheduler(database=database, handlers=handlers)
-    rescuer = Rescuer(database=database, handlers=handlers)
+    worker, host, scheduler, rescuer = make_engine(
+        settings, database, handlers, agents, models, instruments, tracing
+    )
     tasks = Tasks(
         database=database,
         hub=hub,
@@ -200,10 +199,10 @@ async def _start_work(
         tracing=tracing,
     )
     workflows = Workflows(database=database, tasks=tasks, directory=directory)
-    handlers |= {callback_jobs.KIND: courier, **workflows.handlers}
+    schedules = _schedules(settings, database, tasks, workflows, identity)
+    handlers |= {callback_jobs.KIND: courier, **workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)
-    await pool.start()
-    stack.push_async_callback(pool.close)
+    await _start_pool(stack, pool)
     await directory.start()
     # Right above the hub, so that Redis is told of the agents' coming and going, too.
     shared = [redis] if redis else []
@@ -218,6 +217,7 @@ async def _start_work(
         idempotency=idempotency,
         tasks=tasks,
         workflows=workflows,
+        schedules=schedules,
         callbacks=callbacks,
         registry=registry,
         events=feed,
@@ -237,6 +237,11 @@ async def _take_over(settings: Settings, database: Database, rescuer: Rescuer) -
         # The lock says that no other server lives, so what it was running is free at once.
         await database.run(jobs.void_leases)
         await rescuer.rescue()
+
+
+async def _start_pool(stack: contextlib.AsyncExitStack, pool: AnalysisPool) -> None:
+    await pool.start()
+    stack.push_async_callback(pool.close)
 
 
 class _Part(Protocol):
@@ -324,13 +329,25 @@ def _rate_limits(settings: Settings, shared: SharedWindows | None) -> RateLimits
     return RateLimits(tiers=tiers, without_tier=tiers[Tier.FREE], shared=shared)
 
 
+def _schedules(
+    settings: Settings, database: Database, tasks: Tasks, workflows: Workflows, identity: Identity
+) -> Schedules:
+    return Schedules(
+        database=database,
+        tasks=tasks,
+        workflows=workflows,
+        users=identity.users,
+        most_per_user=settings.schedules_per_user,
+    )
+
+
 def _callbacks(
     stack: contextlib.AsyncExitStack,
     settings: Settings,
     database: Database,
     secret: bytes,
-    guard: AddressGuard,
-) -> tuple[Callbacks, Courier]:
+) -> tuple[Callbacks, Courier, AddressGuard]:
+    guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
     sender = CallbackSender(guard, version=version("sutazai"))
     stack.push_async_callback(sender.close)
     kept = Secrets(secret=secret)
@@ -342,7 +359,7 @@ def _callbacks(
         keep=int(settings.events_keep_days * _DAY),
         public_url="" if settings.public_url is None else str(settings.public_url),
     )
-    return callbacks, courier
+    return callbacks, courier, guard
 
 
 def _chores(

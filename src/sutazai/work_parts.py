@@ -13,9 +13,12 @@ from sutazai.callbacks.service import Callbacks
 from sutazai.database import Database
 from sutazai.engine import recurring
 from sutazai.engine.job import Consumer, Handler
+from sutazai.engine.rescuer import Rescuer
+from sutazai.engine.scheduler import Scheduler
 from sutazai.engine.worker import Worker
 from sutazai.llm.reach import Reach
 from sutazai.llm.service import Models
+from sutazai.schedules import firing
 from sutazai.settings import Settings
 from sutazai.tasks.cache import DatabaseResultCache
 from sutazai.tasks.runner import TaskRunner
@@ -62,7 +65,7 @@ def make_runner(
     )
 
 
-def make_workers(
+def make_engine(
     settings: Settings,
     database: Database,
     handlers: dict[str, Handler],
@@ -70,7 +73,7 @@ def make_workers(
     models: Models,
     instruments: Instruments,
     tracing: Tracing | None,
-) -> tuple[Worker, AgentHost]:
+) -> tuple[Worker, AgentHost, Scheduler, Rescuer]:
     """What claims jobs for the agents, and what tells the registry that they are here."""
     worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
     worker = Worker(
@@ -82,6 +85,7 @@ def make_workers(
             recurring.CONSUMER,
             callback_jobs.CONSUMER,
             approvals.CONSUMER,
+            firing.CONSUMER,
         ],
         lease_seconds=settings.lease_seconds,
         instruments=instruments,
@@ -96,7 +100,8 @@ def make_workers(
         has_model=lambda: models.reach.is_available,
     )
     _shut_without_model(worker, agents, models.reach)
-    return worker, host
+    scheduler = Scheduler(database=database, handlers=handlers)
+    return worker, host, scheduler, Rescuer(database=database, handlers=handlers)
 
 
 def _consumer(agent: Agent) -> Consumer:

@@ -12,8 +12,10 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "attempt": {"type": "integer", "minimum": 0},
     "call": {"type": "integer", "minimum": 0},
     "changed": _NAMES,
+    "due_at": _MOMENT,
     "enabled": {"type": "boolean"},
     "error": {"$ref": "#/components/schemas/TaskError"},
+    "missed": {"type": "integer", "minimum": 1},
     "offset": {"type": "integer", "minimum": 0},
     "progress": {"type": "integer", "minimum": 0, "maximum": 100},
     "roles": _NAMES,
@@ -21,6 +23,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "task_id": {"type": "string", "format": "uuid"},
     "truncated": {"type": "boolean"},
     "updated_fields": _NAMES,
+    "version": {"type": "integer", "minimum": 1},
 }
 _ERROR = {
     "type": "object",

@@ -12,6 +12,7 @@ from sutazai.limits.idempotency import Idempotency
 from sutazai.limits.rates import RateLimits
 from sutazai.llm.service import Models
 from sutazai.metrics import Metrics
+from sutazai.schedules.service import Schedules
 from sutazai.tasks.service import Tasks
 from sutazai.telemetry.instruments import Instruments
 from sutazai.workflows.service import Workflows
@@ -30,6 +31,7 @@ class Services:
     idempotency: Idempotency
     tasks: Tasks
     workflows: Workflows
+    schedules: Schedules
     callbacks: Callbacks
     registry: AgentRegistry
     events: EventFeed
