@@ -10,7 +10,9 @@ from sutazai.events.streams import EventStreams
 from sutazai.identity.service import Identity
 from sutazai.limits.idempotency import Idempotency
 from sutazai.limits.rates import RateLimits
+from sutazai.llm.service import Models
 from sutazai.metrics import Metrics
+from sutazai.schedules.service import Schedules
 from sutazai.tasks.service import Tasks
 from sutazai.telemetry.instruments import Instruments
 from sutazai.workflows.service import Workflows
@@ -29,6 +31,7 @@ class Services:
     idempotency: Idempotency
     tasks: Tasks
     workflows: Workflows
+    schedules: Schedules
     callbacks: Callbacks
     registry: AgentRegistry
     events: EventFeed
@@ -38,3 +41,4 @@ class Services:
     metrics: Metrics
     instruments: Instruments
     engine_is_healthy: Callable[[], bool]
+    models: Models
