@@ -1,16 +1,29 @@
-"""A part of the composition root: the built-in agents and what they stand on."""
+"""Parts of the composition root that `bootstrap` puts together, each made from the settings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sutazai.adapters.sandbox import LinuxSandbox
 from sutazai.agents.contract import Agent
+from sutazai.agents.outside import OutsideAgents
+from sutazai.agents.service import AgentDirectory
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.callbacks import courier as callback_jobs
+from sutazai.database import Database
+from sutazai.engine import recurring
 from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.identity.model import AGENT_TIER, Tier
+from sutazai.limits.rates import Allowance, RateLimits
+from sutazai.limits.windows import SharedWindows
 from sutazai.settings import Settings
+from sutazai.tasks.assignments import Assignments
+from sutazai.tasks.runner import TaskRunner
+from sutazai.telemetry.instruments import Instruments
+from sutazai.workflows import approvals
 
 _SETTINGS_FILE = Path(".env")
 
@@ -51,3 +64,48 @@ def built_in_agents(
             database=None if database is None else str(database.absolute()),
         ),
     ]
+
+
+CHORES = (recurring.CONSUMER, callback_jobs.CONSUMER, approvals.CONSUMER)
+"""What the worker does beside the agents' work."""
+
+
+def make_outside(
+    settings: Settings,
+    database: Database,
+    runner: TaskRunner,
+    directory: AgentDirectory,
+    builtin: Sequence[Agent],
+    instruments: Instruments,
+) -> tuple[Assignments, OutsideAgents]:
+    """The work of agents from outside, and who may be one."""
+    assignments = Assignments(
+        database=database,
+        runner=runner,
+        lease_seconds=settings.lease_seconds,
+        instruments=instruments,
+    )
+    outside = OutsideAgents(
+        database=database,
+        directory=directory,
+        built_in=[agent.description.agent_id for agent in builtin],
+        reserved=[queue for one in CHORES for queue in one.queues],
+        on_removed=assignments.give_back,
+    )
+    return assignments, outside
+
+
+def make_rate_limits(settings: Settings, shared: SharedWindows | None) -> RateLimits | None:
+    """Who may ask how much; None where that is not limited."""
+    if not settings.rate_limits:
+        return None
+    usual = settings.rate_limit_requests
+    tiers: dict[str, Allowance] = {
+        Tier.FREE: Allowance(usual, settings.rate_limit_tasks_free),
+        Tier.STANDARD: Allowance(usual, settings.rate_limit_tasks_standard),
+        Tier.PREMIUM: Allowance(
+            settings.rate_limit_requests_premium, settings.rate_limit_tasks_premium
+        ),
+        AGENT_TIER: Allowance(settings.rate_limit_requests_agent, 0),
+    }
+    return RateLimits(tiers=tiers, without_tier=tiers[Tier.FREE], shared=shared)

@@ -12,7 +12,8 @@ class AgentDescription(msgspec.Struct, frozen=True, kw_only=True):
     """How an agent introduces itself to the registry.
 
     `capabilities` are the task types it takes, `max_capacity` how many at once;
-    `configuration` holds the defaults that a user may change.
+    `configuration` holds the defaults that a user may change; `transport` (`http` or `redis`) is
+    how an agent from outside gets its work, None for one that a worker hosts.
     """
 
     agent_id: str
@@ -21,6 +22,7 @@ class AgentDescription(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: tuple[str, ...]
     max_capacity: int
     configuration: dict[str, Any] = {}
+    transport: str | None = None
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from sutazai.agents.outside import OutsideAgents
 from sutazai.agents.service import AgentRegistry
 from sutazai.callbacks.service import Callbacks
 from sutazai.events.feed import EventFeed
@@ -11,6 +12,7 @@ from sutazai.identity.service import Identity
 from sutazai.limits.idempotency import Idempotency
 from sutazai.limits.rates import RateLimits
 from sutazai.metrics import Metrics
+from sutazai.tasks.assignments import Assignments
 from sutazai.tasks.service import Tasks
 from sutazai.telemetry.instruments import Instruments
 from sutazai.workflows.service import Workflows
@@ -31,6 +33,8 @@ class Services:
     workflows: Workflows
     callbacks: Callbacks
     registry: AgentRegistry
+    outside: OutsideAgents
+    assignments: Assignments
     events: EventFeed
     streams: EventStreams
     rates: RateLimits | None

@@ -8,10 +8,10 @@ import structlog
 
 from sutazai import clock
 from sutazai.database import Connection, Database
-from sutazai.engine import ending, store
+from sutazai.engine import ending, remote_store, store
 from sutazai.engine.ending import Handlers
-from sutazai.engine.job import Lost
-from sutazai.errors import SutazaiError
+from sutazai.engine.job import Failed, Job, Lost, Outcome
+from sutazai.errors import ErrorCode, SutazaiError
 
 _logger = structlog.get_logger(__name__)
 
@@ -91,6 +91,15 @@ class Rescuer:
 def _rescue(handlers: Handlers, apply: _Apply, connection: Connection) -> int:
     now = clock.now()
     jobs = store.lapsed(connection, now=now)
-    endings = [ending.decide(job, _LOST, now=now) for job in jobs]
+    overdue = remote_store.overdue(connection, jobs, now=now)
+    endings = [
+        ending.decide(job, _overtime(job) if job.id in overdue else _LOST, now=now) for job in jobs
+    ]
     apply(connection, endings, handlers, now=now)
     return len(jobs)
+
+
+def _overtime(job: Job) -> Outcome:
+    """How an attempt ends that was not done in its time."""
+    limit = (job.timeout or 0) / clock.SECOND
+    return Failed(ErrorCode.TASK_TIMEOUT, f"It was not done within {limit:g} s.")

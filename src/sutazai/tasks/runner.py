@@ -19,7 +19,7 @@ from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events import log
 from sutazai.events.model import SYSTEM, NewEvent, Origin
 from sutazai.tasks import dependencies, store
-from sutazai.tasks.model import TaskEnded, TaskError, TaskStatus
+from sutazai.tasks.model import TaskEnded, TaskError, TaskStatus, assignment_id_of
 from sutazai.tasks.notices import notice
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing, span
@@ -60,6 +60,21 @@ class _Progress:
                 await asyncio.sleep(_PROGRESS_PAUSE)
         finally:
             self._writer = None
+
+
+def write_progress(
+    connection: Connection,
+    task_id: str,
+    attempt: int,
+    agent_id: str,
+    percent: int,
+    counters: Mapping[str, int],
+) -> None:
+    """Note how far an attempt is, keeping the counters that it does not name."""
+    task = store.get(connection, task_id)
+    if task is not None:
+        merged = {**task.counters, **counters}
+        _write_progress({task_id: (attempt, agent_id, percent, merged)}, connection)
 
 
 def _write_progress(
@@ -155,7 +170,7 @@ class TaskRunner:
         agent = self._agents[agent_id]
         known = self._directory.agent(agent_id)
         assignment = Assignment(
-            assignment_id=f"as-{job.id}-{job.token}",
+            assignment_id=assignment_id_of(job.key, job.attempt, job.token),
             task_id=prepared.task_id,
             type=prepared.type,
             description=prepared.description,
@@ -192,7 +207,7 @@ class TaskRunner:
         finally:
             if self._instruments is not None:
                 self._instruments.task_ran(prepared.type, time.monotonic() - begun)
-        return _encoded(result)
+        return encoded(result)
 
     def ended(self, connection: Connection, endings: Sequence[Ending], now: int) -> None:
         """See `Handler.ended`."""
@@ -282,7 +297,8 @@ def _judge(task: store.Moving, ending: Ending, now: int) -> tuple[store.Move | N
     return later, notice("task.retrying", task._replace(status=later.to), by_agent, **more)
 
 
-def _encoded(result: Any) -> Outcome:
+def encoded(result: Any) -> Succeeded | Failed:
+    """An agent's result as it is stored; a failure where it cannot be."""
     try:
         text = msgspec.json.encode(result).decode()
     except (TypeError, ValueError, RecursionError) as error:
