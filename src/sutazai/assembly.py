@@ -8,9 +8,11 @@ from sutazai.agents.contract import Agent
 from sutazai.agents.outside import OutsideAgents
 from sutazai.agents.service import AgentDirectory
 from sutazai.analysis.pool import AnalysisPool
+from sutazai.analysis.protocol import Place
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
+from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
 from sutazai.callbacks import courier as callback_jobs
 from sutazai.database import Database
@@ -45,7 +47,7 @@ async def check_sandbox(settings: Settings) -> None:
 def built_in_agents(
     *,
     pool: AnalysisPool,
-    sandbox: Sandbox,  # noqa: ARG001  # for the agents that are about to come
+    sandbox: Sandbox,
     settings: Settings,
 ) -> list[Agent]:
     """The agents that come with the server.
@@ -54,6 +56,7 @@ def built_in_agents(
     """
     workspace, excluded = str(settings.workspace), [str(settings.data_dir)]
     database = settings.advisory_database
+    place = Place(root=str(settings.workspace.absolute()), excluded=tuple(excluded))
     return [
         MasterCoordinator(),
         CodeReviewer(pool=pool, workspace=workspace, excluded=excluded),
@@ -63,6 +66,7 @@ def built_in_agents(
             excluded=excluded,
             database=None if database is None else str(database.absolute()),
         ),
+        DocGenerator(pool=pool, place=place, sandbox=sandbox),
     ]
 
 

@@ -191,6 +191,7 @@ async def _start_work(
         directory=directory,
         agents=agents,
         cache=DatabaseResultCache.factory(database=database, registry=registry),
+        before_tasks_end=[lambda *told: workflows.before_tasks_end(*told)],  # noqa: PLW0108  # as below
         on_task_ended=[
             callbacks.on_task_ended,
             lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
@@ -199,10 +200,8 @@ async def _start_work(
         tracing=tracing,
     )
     statistics = Statistics(database=database)
-    purges = _chores(settings, database, callbacks, idempotency, identity, statistics)
-    chores = Recurring(database=database, chores=purges)
+    chores = _chores(settings, database, callbacks, idempotency, identity, statistics)
     handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
-    handlers[callback_jobs.KIND] = courier
     worker, host = _worker_and_host(settings, database, handlers, agents, instruments, tracing)
     scheduler = Scheduler(database=database, handlers=handlers)
     rescuer = Rescuer(database=database, handlers=handlers)
@@ -210,21 +209,18 @@ async def _start_work(
         database=database,
         hub=hub,
         directory=directory,
-        tell_ended=runner.task_ended,
+        ends=runner,
         check_callback_url=guard.check,
         tracing=tracing,
     )
     assignments, outside = make_outside(settings, database, runner, directory, builtin, instruments)
     workflows = Workflows(database=database, tasks=tasks, directory=directory)
-    handlers |= workflows.handlers
+    handlers |= {callback_jobs.KIND: courier, **workflows.handlers}
     await _take_over(settings, database, rescuer)
-    await pool.start()
-    stack.push_async_callback(pool.close)
-    await directory.start()
+    await _open(stack, pool, directory)
     # Right above the hub, so that Redis is told of the agents' coming and going, too.
-    await _start(
-        stack, hub, *([redis] if redis else []), host, tasks, assignments, scheduler, rescuer
-    )
+    shared = [redis] if redis else []
+    await _start(stack, hub, *shared, host, tasks, assignments, scheduler, rescuer)
     await chores.ensure()
     await worker.start()
     streams = EventStreams(feed=feed, hub=hub)
@@ -258,6 +254,14 @@ async def _take_over(settings: Settings, database: Database, rescuer: Rescuer) -
         grace = clock.now() + int(settings.lease_seconds * clock.SECOND)
         await database.run(partial(remote_store.spare, lease_expires_at=grace))
         await rescuer.rescue()
+
+
+async def _open(
+    stack: contextlib.AsyncExitStack, pool: AnalysisPool, directory: AgentDirectory
+) -> None:
+    await pool.start()
+    stack.push_async_callback(pool.close)
+    await directory.start()
 
 
 class _Part(Protocol):
@@ -395,7 +399,7 @@ def _chores(
     idempotency: Idempotency,
     identity: Identity,
     statistics: Statistics,
-) -> list[Chore]:
+) -> Recurring:
     def every_hour(name: str, purge: Callable[[Connection], int]) -> Chore:
         return Chore(name, _HOUR, partial(recurring.in_batches, database, purge))
 
@@ -415,7 +419,7 @@ def _chores(
         keep = int(settings.tasks_keep_days * _DAY)
         chores.append(every_hour("tasks", partial(retention.purge_tasks, keep)))
         chores.append(every_hour("workflows", partial(purge_executions, keep)))
-    return chores
+    return Recurring(database=database, chores=chores)
 
 
 def _audit(connection: Connection, change: Change) -> None:

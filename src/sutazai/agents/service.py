@@ -13,7 +13,14 @@ import structlog
 from sutazai import clock
 from sutazai.agents import store
 from sutazai.agents.contract import AgentDescription
-from sutazai.agents.model import OFFLINE_AFTER, Agent, AgentStatus, Instance, check_configuration
+from sutazai.agents.model import (
+    OFFLINE_AFTER,
+    Agent,
+    AgentStatus,
+    Instance,
+    WorkDone,
+    check_configuration,
+)
 from sutazai.agents.notices import CHANGED, status_notice
 from sutazai.database import Connection, Database, signal
 from sutazai.engine import store as jobs
@@ -148,13 +155,9 @@ class AgentRegistry:
         """How much the result cache has been used, by all agents."""
         return await self._database.read(store.cache_use)
 
-    def record_work(self, connection: Connection, work: Mapping[str, tuple[int, int, int]]) -> None:
-        """Count ended tasks in the caller's transaction: {agent: (completed, failed, µs)}."""
-        for agent_id in sorted(work):
-            completed, failed, busy_time = work[agent_id]
-            store.add_work(
-                connection, agent_id, completed=completed, failed=failed, busy_time=busy_time
-            )
+    def record_work(self, connection: Connection, work: Sequence[WorkDone]) -> None:
+        """Count ended tasks in the caller's transaction."""
+        store.add_work(connection, work)
 
     def count_cache_use(
         self, connection: Connection, agent_id: str, *, hits: int, lookups: int

@@ -82,10 +82,12 @@ class Module:
             node = node.value
         if not isinstance(node, ast.Name):
             return ""
-        names.append(self._aliases().get(node.id, node.id))
+        names.append(self.imported.get(node.id, node.id))
         return ".".join(reversed(names))
 
-    def _aliases(self) -> dict[str, str]:
+    @property
+    def imported(self) -> dict[str, str]:
+        """What each name that an import binds means in full; a plain `import a` is not in it."""
         if self._imported is None:
             self._imported = {}
             for plain in self.of(ast.Import):

@@ -1,5 +1,7 @@
 """Reading what a task names, decoded: what every function that runs in a worker begins with."""
 
+from collections.abc import Iterator
+
 import msgspec
 
 from sutazai.analysis.globs import InputError
@@ -13,9 +15,9 @@ _SKIPS_TOLD = 1_000
 class Taken(msgspec.Struct, kw_only=True):
     """The files that could be read, in the order of names, and those that could not."""
 
-    sources: list[Source]
-    skipped: list[Skipped]
-    skipped_total: int
+    sources: list[Source] = []
+    skipped: list[Skipped] = []
+    skipped_total: int = 0
 
     def leave(self, file: str, reason: str) -> None:
         """Note one more file that is left out."""
@@ -24,42 +26,61 @@ class Taken(msgspec.Struct, kw_only=True):
             self.skipped.append(Skipped(file=file, reason=reason))
 
 
-def take(what: Reviewable) -> Taken:
-    """Read all that `what` means; binary files, and those that are no text, are left out.
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """One file as it is; `parts` below the workspace's root, none for code given inline."""
+
+    file: str
+    content: bytes
+    language: str | None = None
+    parts: tuple[bytes, ...] = ()
+
+
+def contents(what: Reviewable, taken: Taken) -> Iterator[Content]:
+    """Every file that `what` means, text or not; those that cannot be read are noted in `taken`.
 
     Raises InputError where the files hold more together than the place allows.
     """
-    taken = Taken(sources=[], skipped=[], skipped_total=0)
     for inline in what.inline:
-        _add(taken, inline.name, inline.content, inline.language)
-    if what.place is not None:
-        most = what.place.limits.total_bytes
-        workspace = Workspace(what.place.root, what.place.excluded, what.place.limits)
-        selection = workspace.select(what.patterns)
-        taken.skipped += selection.skipped
-        taken.skipped_total += selection.skipped_total
-        total = 0
-        for parts in selection.files:
-            try:
-                content = workspace.read(parts)
-            except NotReadable as error:
-                taken.leave(shown(parts), str(error))
-                continue
-            total += len(content)
-            if total > most:
-                raise InputError(
-                    f"The named files hold more than {most:,} bytes together. "
-                    "Name fewer with `files`."
-                )
-            _add(taken, shown(parts), content)
+        yield Content(file=inline.name, content=inline.content, language=inline.language)
+    if what.place is None:
+        return
+    most = what.place.limits.total_bytes
+    workspace = Workspace(what.place.root, what.place.excluded, what.place.limits)
+    selection = workspace.select(what.patterns)
+    taken.skipped += selection.skipped
+    taken.skipped_total += selection.skipped_total
+    total = 0
+    for parts in selection.files:
+        try:
+            content = workspace.read(parts)
+        except NotReadable as error:
+            taken.leave(shown(parts), str(error))
+            continue
+        total += len(content)
+        if total > most:
+            raise InputError(
+                f"The named files hold more than {most:,} bytes together. Name fewer with `files`."
+            )
+        yield Content(file=shown(parts), content=content, parts=parts)
+
+
+def take(what: Reviewable) -> Taken:
+    """Read all that `what` means; binary files, and those that are no text, are left out."""
+    taken = Taken()
+    for one in contents(what, taken):
+        source = decoded(one, taken)
+        if source is not None:
+            taken.sources.append(source)
     return taken
 
 
-def _add(taken: Taken, file: str, content: bytes, language: str | None = None) -> None:
-    if is_binary(content) and not looks_python(file, content):
-        taken.leave(file, "binary")
-        return
+def decoded(one: Content, taken: Taken) -> Source | None:
+    """A file as text; None, noted in `taken`, where it is none."""
+    if is_binary(one.content) and not looks_python(one.file, one.content):
+        taken.leave(one.file, "binary")
+        return None
     try:
-        taken.sources.append(read_source(file, content, language))
+        return read_source(one.file, one.content, one.language)
     except SourceError as error:
-        taken.leave(file, f"line {error.line}: {error.reason}")
+        taken.leave(one.file, f"line {error.line}: {error.reason}")
+        return None

@@ -26,7 +26,7 @@ from sutazai.api.requests import (
 from sutazai.api.schemas import errors
 from sutazai.errors import Detail, ErrorCode, SutazaiError
 from sutazai.identity.model import Principal, require
-from sutazai.tasks.assignments import Given
+from sutazai.tasks.claims import Given
 
 router = APIRouter(tags=["agents"], route_class=StrictRoute)
 

@@ -199,6 +199,9 @@ class Courier:
         code, message = ErrorCode.SERVICE_UNAVAILABLE, attempt.error or ""
         return Failed(code, message, retryable=True, value=_Tried(attempt), delay=delay)
 
+    def before_ended(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """See `Handler.before_ended`."""
+
     def ended(self, connection: Connection, endings: Sequence[Ending], now: int) -> None:
         """See `Handler.ended`."""
         for ending in endings:

@@ -60,6 +60,7 @@ def apply(
     """End the attempts still held, tell their handlers, drop the rest; how many counted."""
     if not endings:
         return 0
+    lock_first(connection, endings, handlers)
     done = store.finish(
         connection, [store.Held(end.job.id, end.job.token) for end in endings if end.final]
     )
@@ -79,13 +80,21 @@ def apply(
     return len(accepted)
 
 
+def lock_first(connection: Connection, endings: Sequence[Ending], handlers: Handlers) -> None:
+    """Take the handlers' locks that come before those of the jobs which these ends take away."""
+    final = (end.job for end in endings if end.final)
+    for kind, group in by_kind(final, lambda job: job.kind):
+        handlers[kind].before_ended(connection, group)
+
+
 def apply_apart(
-    connection: Connection, endings: Iterable[Ending], handlers: Handlers, *, now: int
+    connection: Connection, endings: Sequence[Ending], handlers: Handlers, *, now: int
 ) -> None:
     """As `apply`, but an end that its handler cannot record does not take the others with it.
 
     It becomes a failure; where not even that can be recorded, it is left for later.
     """
+    lock_first(connection, endings, handlers)
     for end in endings:
         for candidate in (end, decide(end.job, _UNRECORDED, now=now)):
             try:

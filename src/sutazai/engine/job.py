@@ -127,6 +127,13 @@ class Handler(Protocol):
         """Do the work, outside of any transaction; cancellation means to stop at once."""
         ...
 
+    def before_ended(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """Jobs are about to end for good: whatever `ended` locks besides, it locks here.
+
+        These locks come before those of the jobs; whether the ends are accepted is not known yet.
+        """
+        ...
+
     def ended(self, connection: Connection, endings: Sequence[Ending], now: int) -> None:
         """Attempts ended and their ends were accepted; late ends of lost leases never get here."""
         ...

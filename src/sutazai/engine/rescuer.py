@@ -90,11 +90,15 @@ class Rescuer:
 
 def _rescue(handlers: Handlers, apply: _Apply, connection: Connection) -> int:
     now = clock.now()
-    jobs = store.lapsed(connection, now=now)
-    overdue = remote_store.overdue(connection, jobs, now=now)
+    lost = store.lapsed(connection, now=now)
+    overdue = remote_store.overdue(connection, lost, now=now)
     endings = [
-        ending.decide(job, _overtime(job) if job.id in overdue else _LOST, now=now) for job in jobs
+        ending.decide(job, _overtime(job) if job.id in overdue else _LOST, now=now) for job in lost
     ]
+    ending.lock_first(connection, endings, handlers)
+    jobs = store.still_held(connection, lost) if lost else []
+    held = {job.id for job in jobs}
+    endings = [end for end in endings if end.job.id in held]
     apply(connection, endings, handlers, now=now)
     return len(jobs)
 

@@ -296,15 +296,26 @@ def postpone(connection: Connection, held: Held, *, lease_expires_at: int) -> No
 
 
 def lapsed(connection: Connection, *, now: int, limit: int = 100) -> list[Job]:
-    """Running jobs whose lease is over, locked for this transaction."""
-    rows = connection.execute(
-        select(*FIELDS)
-        .where(IS_RUNNING, JOBS.c.lease_expires_at < now)
-        .order_by(JOBS.c.lease_expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
+    """Running jobs whose lease is over."""
+    query = select(*FIELDS).where(IS_RUNNING, JOBS.c.lease_expires_at < now)
+    rows = connection.execute(query.order_by(JOBS.c.lease_expires_at).limit(limit))
     return [_job(row) for row in rows]
+
+
+def still_held(connection: Connection, jobs: Sequence[Job]) -> list[Job]:
+    """Those of these attempts that go on and that nobody else is ending, locked."""
+    ids = [job.id for job in jobs]
+    query = select(JOBS.c.id, JOBS.c.token).where(JOBS.c.id.in_(ids), IS_RUNNING)
+    rows = connection.execute(query.order_by(JOBS.c.id).with_for_update(skip_locked=True))
+    held = {Held(*row) for row in rows}
+    return [job for job in jobs if Held(job.id, job.token) in held]
+
+
+def lock(connection: Connection, keys: Sequence[str]) -> None:
+    """Lock the live jobs of these keys for this transaction."""
+    if keys:
+        query = select(JOBS.c.id).where(JOBS.c.key.in_(keys)).order_by(JOBS.c.id)
+        connection.execute(query.with_for_update())
 
 
 def void_leases(connection: Connection) -> int:

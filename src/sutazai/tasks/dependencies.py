@@ -44,6 +44,8 @@ def follow(
             perhaps_free[task_id] = None
         else:
             bad[task_id] = ended[other]
+    # Of two transactions that end what one task waits for, the later one is to see the earlier.
+    jobs.lock(connection, list(perhaps_free))
     free = [
         task_id
         for task_id in perhaps_free
@@ -60,12 +62,13 @@ def follow(
 
 def _fail(connection: Connection, bad: dict[str, TaskEnded], *, now: int) -> list[TaskEnded]:
     failed: list[TaskEnded] = []
+    for task_id in sorted(bad):  # before the tasks: the order in which locks are taken
+        jobs.cancel(connection, task_id)
     for task in store.lock(connection, list(bad)).values():
         if task.status.is_final:
             continue
         cause = bad[task.task_id]
         message = f"The task {cause.task_id} it depends on ended as {cause.status}."
-        jobs.cancel(connection, task.task_id)
         values = {"error_code": ErrorCode.CONFLICT, "error_message": message, "ended_at": now}
         store.move(connection, [store.Move(task, TaskStatus.FAILED, values)])
         error = {"code": ErrorCode.CONFLICT, "message": message}

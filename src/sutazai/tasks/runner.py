@@ -11,6 +11,7 @@ import structlog
 
 from sutazai import clock
 from sutazai.agents.contract import Agent, AgentError, Assignment, ResultCache
+from sutazai.agents.model import WorkDone
 from sutazai.agents.service import AgentDirectory, AgentRegistry
 from sutazai.clock import to_iso
 from sutazai.database import Connection, Database
@@ -30,6 +31,8 @@ KIND = "task"
 MOST_RESULT_BYTES = 32 * 1024 * 1024
 _PROGRESS_PAUSE = 0.25
 
+BeforeTasksEnd = Callable[[Connection, Sequence[str]], None]
+"""Locks what waits for these tasks, which comes before the tasks' own locks and their jobs'."""
 OnTaskEnded = Callable[[Connection, Sequence[TaskEnded]], None]
 
 
@@ -119,6 +122,7 @@ class TaskRunner:
         directory: AgentDirectory,
         agents: Sequence[Agent],
         cache: Callable[[str], ResultCache],
+        before_tasks_end: Sequence[BeforeTasksEnd] = (),
         on_task_ended: Sequence[OnTaskEnded] = (),
         instruments: Instruments | None = None,
         tracing: Tracing | None = None,
@@ -127,6 +131,7 @@ class TaskRunner:
         self._directory = directory
         self._agents = {agent.description.agent_id: agent for agent in agents}
         self._cache = cache
+        self._before_tasks_end = tuple(before_tasks_end)
         self._on_task_ended = tuple(on_task_ended)
         self._progress = _Progress(database)
         self._instruments = instruments
@@ -209,6 +214,15 @@ class TaskRunner:
                 self._instruments.task_ran(prepared.type, time.monotonic() - begun)
         return encoded(result)
 
+    def before_ended(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """See `Handler.before_ended`."""
+        self.before_tasks_end(connection, [job.key for job in jobs])
+
+    def before_tasks_end(self, connection: Connection, task_ids: Sequence[str]) -> None:
+        """Take the locks that come before those of these tasks, which may be about to end."""
+        for hook in self._before_tasks_end:
+            hook(connection, task_ids)
+
     def ended(self, connection: Connection, endings: Sequence[Ending], now: int) -> None:
         """See `Handler.ended`."""
         tasks = store.lock(connection, [ending.job.key for ending in endings])
@@ -216,7 +230,7 @@ class TaskRunner:
         events: list[NewEvent] = []
         results: dict[str, str] = {}
         over: list[TaskEnded] = []
-        work: dict[str, tuple[int, int, int]] = {}
+        work: list[WorkDone] = []
         for ending in endings:
             task = tasks.get(ending.job.key)
             if task is None:
@@ -242,7 +256,11 @@ class TaskRunner:
                         result=results.get(task.task_id),
                     )
                 )
-                _add_work(work, task, now, failed=error is not None)
+                if task.assigned_agent is not None:
+                    took = max(0, now - (task.started_at or now))
+                    work.append(
+                        WorkDone(task.assigned_agent, error is None, error is not None, took)
+                    )
         store.save_results(connection, results)
         store.move(connection, moves)
         log.append(connection, events, now=now)
@@ -256,15 +274,6 @@ class TaskRunner:
             for hook in self._on_task_ended:
                 hook(connection, queue)
             queue = dependencies.follow(connection, queue, self._directory, now=now)
-
-
-def _add_work(
-    work: dict[str, tuple[int, int, int]], task: store.Moving, now: int, *, failed: bool
-) -> None:
-    if task.assigned_agent is not None:
-        done, bad, took = work.get(task.assigned_agent, (0, 0, 0))
-        took += max(0, now - (task.started_at or now))
-        work[task.assigned_agent] = (done + (not failed), bad + failed, took)
 
 
 def _judge(task: store.Moving, ending: Ending, now: int) -> tuple[store.Move | None, NewEvent]:

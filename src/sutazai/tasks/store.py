@@ -1,6 +1,5 @@
 """The tasks' tables: one function writes a task, one moves it, the rest read."""
 
-import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,10 +22,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from sutazai.database import Connection, metadata, tally
-from sutazai.tasks import ends_store
+from sutazai.tasks import counts_store, ends_store
 from sutazai.tasks.model import (
     TRANSITIONS,
     NewTask,
@@ -92,17 +90,6 @@ DEPENDENCIES = Table(
     Column("task_id", String(36), primary_key=True),
 )
 
-COUNTS = Table(
-    "task_counts",
-    metadata,
-    Column("type", String(64), primary_key=True),
-    Column("status", String(16), primary_key=True),
-    # Several rows a count on PostgreSQL, or every writer would wait for the same row's lock.
-    Column("slot", SmallInteger, primary_key=True),
-    Column("count", BigInteger, nullable=False),
-)
-
-_SLOTS = 16
 _INSERT_TASK = insert(TASKS)
 _INSERT_RESULT = insert(RESULTS)
 
@@ -120,32 +107,6 @@ class Moving(NamedTuple):
     started_at: int | None
     agent: str | None
     callback_url: str | None
-
-
-def _count_upsert(module: Any) -> Any:
-    statement = module.insert(COUNTS)
-    return statement.on_conflict_do_update(
-        index_elements=["type", "status", "slot"],
-        set_={"count": COUNTS.c.count + statement.excluded.count},
-    )
-
-
-_UPSERT_COUNT = {"sqlite": _count_upsert(sqlite), "postgresql": _count_upsert(postgresql)}
-
-
-def _count(connection: Connection, changes: Mapping[tuple[str, str], int]) -> None:
-    dialect = connection.dialect.name
-    slot = 0 if dialect == "sqlite" else random.randrange(_SLOTS)  # noqa: S311  # spreads locks
-    rows = [
-        # Always in the same order, so that two transactions cannot wait for each other.
-        {"type": key[0], "status": key[1], "slot": slot, "count": change}
-        for key, change in sorted(changes.items())
-        if change
-    ]
-    if len(rows) == 1:
-        connection.execute(_UPSERT_COUNT[dialect], rows[0])
-    elif rows:
-        connection.execute(_UPSERT_COUNT[dialect], rows)
 
 
 def add(
@@ -189,7 +150,7 @@ def add(
     if pairs:
         rows = [{"depends_on": other, "task_id": task_id} for other, task_id in pairs]
         connection.execute(insert(DEPENDENCIES), rows)
-    _count(connection, Counter((one.draft.type, one.status.value) for one in tasks))
+    counts_store.count(connection, Counter((one.draft.type, one.status.value) for one in tasks))
     for one in tasks:
         tally(connection, "tasks_accepted", one.draft.type)
 
@@ -271,7 +232,7 @@ def move(connection: Connection, moves: Sequence[Move]) -> None:
         batches.setdefault(columns, []).append(row)
     for columns, rows in batches.items():
         connection.execute(_update_for(columns), rows if len(rows) > 1 else rows[0])
-    _count(connection, counts)
+    counts_store.count(connection, counts)
     ends_store.record(connection, ends)
 
 
@@ -451,16 +412,6 @@ def unfinished_dependencies(connection: Connection, task_id: str) -> int:
     ).scalar_one()
 
 
-def counts(connection: Connection) -> dict[tuple[str, str], int]:
-    """How many tasks there are of each (type, status)."""
-    rows = connection.execute(
-        select(COUNTS.c.type, COUNTS.c.status, func.sum(COUNTS.c.count)).group_by(
-            COUNTS.c.type, COUNTS.c.status
-        )
-    )
-    return {(row[0], row[1]): int(row[2]) for row in rows}
-
-
 _FINAL = tuple(status.value for status in TaskStatus if status.is_final)
 
 
@@ -478,7 +429,7 @@ def remove_ended(connection: Connection, *, before: int, limit: int = 500) -> in
         for table in (RESULTS, TAGS, DEPENDENCIES, TASKS):
             connection.execute(delete(table).where(table.c.task_id.in_(gone)))
         changes = Counter((row.type, row.status) for row in rows)
-        _count(connection, {key: -number for key, number in changes.items()})
+        counts_store.count(connection, {key: -number for key, number in changes.items()})
     return len(gone)
 
 

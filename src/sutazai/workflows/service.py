@@ -20,5 +20,6 @@ class Workflows:
         advancer = Advancer(tasks=tasks)
         self.definitions = Definitions(database=database, tasks=tasks, directory=directory)
         self.executions = Executions(database=database, tasks=tasks, advancer=advancer)
+        self.before_tasks_end = advancer.before_tasks_end
         self.on_task_ended = advancer.on_task_ended
         self.handlers: Mapping[str, Handler] = {APPROVAL_KIND: Expiry(advancer=advancer)}

@@ -1,0 +1,1 @@
+"""Documentation from the syntax tree: what code says, and where its docs contradict it."""

@@ -1,0 +1,29 @@
+"""The agents that work on code, as tasks through the API."""
+
+from typing import Any
+
+from tests.api.server import JSON, Server, ended, submit
+
+
+async def result_of(server: Server, task_type: str, **metadata: Any) -> JSON:
+    """The result of a task that must be completed."""
+    task = await submit(server.user, task_type, metadata=metadata, max_attempts=1)
+    over = await ended(server.user, task["task_id"])
+    answer = (await server.user.get(f"/tasks/{task['task_id']}/result")).json()
+    assert over["status"] == "completed", answer
+    result: JSON = answer["result"]
+    return result
+
+
+async def test_documentation_is_a_task(server: Server) -> None:
+    folder = server.workspace / "documented"
+    folder.mkdir()
+    (folder / "prices.py").write_text("def gross(net: int) -> int:\n    return net * 119 // 100\n")
+    result = await result_of(server, "documentation", files=["documented/*.py"], style="numpy")
+    assert result["coverage"]["after"] == 1
+    assert ">>> gross(3)\n3" in result["files"]["docs/reference/prices.md"]
+    assert "+    >>> gross(3)" in result["patch"]
+    task = await submit(
+        server.user, "documentation", agent="doc-generator-01", metadata={"style": 1}
+    )
+    assert (await ended(server.user, task["task_id"]))["status"] == "failed"
