@@ -14,6 +14,7 @@ from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.builtin_agents.type_checker import TypeChecker
 from sutazai.callbacks import courier as callback_jobs
 from sutazai.database import Database
 from sutazai.engine import recurring
@@ -66,6 +67,7 @@ def built_in_agents(
             excluded=excluded,
             database=None if database is None else str(database.absolute()),
         ),
+        TypeChecker(pool=pool, workspace=workspace, excluded=excluded),
         DocGenerator(pool=pool, place=place, sandbox=sandbox),
     ]
 

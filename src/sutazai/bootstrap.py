@@ -196,6 +196,7 @@ async def _start_work(
             callbacks.on_task_ended,
             lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
         ],
+        children=lambda: workflows.children,
         instruments=instruments,
         tracing=tracing,
     )

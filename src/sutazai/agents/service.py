@@ -84,6 +84,14 @@ class AgentDirectory:
         """A registered agent with its configuration in force."""
         return self._agents.get(agent_id)
 
+    def agents(self) -> list[AgentDescription]:
+        """Every registered agent, by id."""
+        return [self._agents[agent_id] for agent_id in sorted(self._agents)]
+
+    def agents_with(self, task_type: str) -> list[str]:
+        """The ids of the agents that have a capability, online or not."""
+        return [one.agent_id for one in self.agents() if task_type in one.capabilities]
+
     def is_online(self, agent_id: str) -> bool:
         """Whether it has beaten lately."""
         return agent_id in self._online

@@ -125,12 +125,13 @@ class Held(NamedTuple):
 
 
 class Again(NamedTuple):
-    """An attempt to be followed by another, at a time or (None) at once."""
+    """An attempt to be followed by another, at a time or (None) at once; or when it is let go."""
 
     id: int
     token: int
     run_at: int | None
     attempt: int
+    held: bool = False
 
 
 def _job(row: Row[*tuple[Any, ...]]) -> Job:
@@ -145,13 +146,19 @@ def enqueue_unless_there(connection: Connection, job: NewJob) -> None:
     signal(connection, SCHEDULED)
 
 
+def _state(*, held: bool, run_at: int | None) -> str:
+    if held:
+        return "held"
+    return "ready" if run_at is None else "scheduled"
+
+
 def _row(job: NewJob) -> dict[str, object]:
     return {
         "key": job.key,
         "kind": job.kind,
         "queue": job.queue,
         "priority": job.priority,
-        "state": "held" if job.held else "ready" if job.run_at is None else "scheduled",
+        "state": _state(held=job.held, run_at=job.run_at),
         "payload": job.payload,
         "attempt": 0,
         "max_attempts": job.max_attempts,
@@ -252,7 +259,7 @@ def put_back(connection: Connection, again: Sequence[Again]) -> set[int]:
             update(JOBS)
             .where(JOBS.c.id == item.id, JOBS.c.token == item.token, IS_RUNNING)
             .values(
-                state="ready" if item.run_at is None else "scheduled",
+                state=_state(held=item.held, run_at=item.run_at),
                 run_at=item.run_at,
                 attempt=item.attempt,
                 token=JOBS.c.token + 1,
@@ -265,6 +272,8 @@ def put_back(connection: Connection, again: Sequence[Again]) -> set[int]:
         ).one_or_none()
         if row is not None:
             done.add(row.id)
+            if item.held:
+                continue
             if item.run_at is None:
                 signal(connection, READY, row.queue)
             else:

@@ -8,7 +8,7 @@ from sutazai.engine import store as jobs
 from sutazai.errors import ErrorCode
 from sutazai.events import log
 from sutazai.events.model import SYSTEM
-from sutazai.tasks import store
+from sutazai.tasks import children_store, store
 from sutazai.tasks.model import PendingReason, TaskEnded, TaskError, TaskStatus
 from sutazai.tasks.notices import notice
 
@@ -28,6 +28,14 @@ def make_queued(
     store.move(connection, [store.Move(task, TaskStatus.QUEUED, {}) for task in able])
     queued = [task._replace(status=TaskStatus.QUEUED) for task in able]
     log.append(connection, [notice("task.queued", task, SYSTEM) for task in queued], now=now)
+
+
+def let_go_idle(connection: Connection, parked: Sequence[str], *, now: int) -> None:
+    """Inside the unit that parks tasks: let those go on whose last child has ended meanwhile."""
+    busy = {child.parent_id for child in children_store.open_children(connection, parked)}
+    idle = [task_id for task_id in parked if task_id not in busy]
+    if idle:
+        jobs.unhold(connection, idle, now=now)
 
 
 def follow(
@@ -83,6 +91,7 @@ def _fail(connection: Connection, bad: dict[str, TaskEnded], *, now: int) -> lis
                 task.submitted_by,
                 task.callback_url,
                 error=told,
+                parent_id=task.parent_id,
             )
         )
     return failed

@@ -356,7 +356,14 @@ class Tasks:
         after = [task._replace(status=cancelled) for task in going]
         log.append(connection, [notice("task.cancelled", one, origin) for one in after], now=now)
         over = [
-            TaskEnded(one.task_id, one.type, one.status, one.submitted_by, one.callback_url)
+            TaskEnded(
+                one.task_id,
+                one.type,
+                one.status,
+                one.submitted_by,
+                one.callback_url,
+                parent_id=one.parent_id,
+            )
             for one in after
         ]
         self._ends.task_ended(connection, over, now)

@@ -16,10 +16,10 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
-    delete,
     func,
     insert,
     select,
+    text,
     update,
 )
 
@@ -62,11 +62,20 @@ TASKS = Table(
     Column("error_code", String(32)),
     Column("error_message", Text),
     Column("callback_url", Text),
+    # The task that had this one done: see `children_store`, and executions of workflows.
+    Column("parent_id", String(36)),
     Index("ix_tasks_status", "status", "task_id"),
     Index("ix_tasks_type", "type", "task_id"),
     Index("ix_tasks_priority", "priority", "task_id"),
     Index("ix_tasks_submitted_by", "submitted_by", "task_id"),
     Index("ix_tasks_assigned_agent", "assigned_agent", "task_id"),
+    Index(
+        "ix_tasks_parent_id",
+        "parent_id",
+        "task_id",
+        postgresql_where=text("parent_id IS NOT NULL"),
+        sqlite_where=text("parent_id IS NOT NULL"),
+    ),
 )
 
 RESULTS = Table(
@@ -107,6 +116,8 @@ class Moving(NamedTuple):
     started_at: int | None
     agent: str | None
     callback_url: str | None
+    pending_reason: str | None
+    parent_id: str | None
 
 
 def add(
@@ -139,6 +150,7 @@ def add(
             "created_at": now,
             "run_at": draft.run_at,
             "callback_url": draft.callback_url,
+            "parent_id": draft.parent_id,
         }
         for task_id, draft, status, reason in tasks
     ]
@@ -170,6 +182,8 @@ _MOVING = (
     TASKS.c.started_at,
     TASKS.c.agent,
     TASKS.c.callback_url,
+    TASKS.c.pending_reason,
+    TASKS.c.parent_id,
 )
 
 
@@ -291,6 +305,7 @@ class Work(NamedTuple):
     metadata: dict[str, Any]
     request_id: str | None
     could_start_at: int
+    goes_on: bool = False
 
 
 def work(connection: Connection, task_ids: Sequence[str]) -> dict[str, Work]:
@@ -328,6 +343,7 @@ def task(row: Any) -> Task:
         started_at=row.started_at,
         ended_at=row.ended_at,
         error=TaskError(code, row.error_message) if code else None,
+        parent_task_id=row.parent_id,
     )
 
 
@@ -410,27 +426,6 @@ def unfinished_dependencies(connection: Connection, task_id: str) -> int:
         .where(DEPENDENCIES.c.task_id == task_id)
         .where(TASKS.c.status != TaskStatus.COMPLETED.value)
     ).scalar_one()
-
-
-_FINAL = tuple(status.value for status in TaskStatus if status.is_final)
-
-
-def remove_ended(connection: Connection, *, before: int, limit: int = 500) -> int:
-    """Delete up to `limit` tasks that ended before a moment, with all of theirs; how many went."""
-    rows = connection.execute(
-        select(TASKS.c.task_id, TASKS.c.type, TASKS.c.status)
-        .where(TASKS.c.status.in_(_FINAL), TASKS.c.ended_at < before)
-        .order_by(TASKS.c.task_id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
-    gone = [row.task_id for row in rows]
-    if gone:
-        for table in (RESULTS, TAGS, DEPENDENCIES, TASKS):
-            connection.execute(delete(table).where(table.c.task_id.in_(gone)))
-        changes = Counter((row.type, row.status) for row in rows)
-        counts_store.count(connection, {key: -number for key, number in changes.items()})
-    return len(gone)
 
 
 def recent_durations(connection: Connection, task_type: str, *, limit: int = 50) -> list[int]:

@@ -90,9 +90,10 @@ class Executions:
 
     async def details(self, execution_id: str) -> ExecutionDetails:
         """An execution with every step, its task and its output."""
-        return await self._database.read(partial(self._details, execution_id))
+        return await self._database.read(partial(self.read_details, execution_id))
 
-    def _details(self, execution_id: str, connection: Connection) -> ExecutionDetails:
+    def read_details(self, execution_id: str, connection: Connection) -> ExecutionDetails:
+        """Inside a unit: see `details`."""
         execution = _existing(execution_id, connection)
         graph = self._advancer.graph(connection, execution.workflow_id, execution.version)
         runs = store.runs(connection, execution_id)

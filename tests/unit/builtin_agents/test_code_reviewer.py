@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from sutazai.agents.alone import Alone
 from sutazai.agents.contract import Agent, AgentError, Assignment, TaskContext
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
@@ -36,10 +37,11 @@ class Cache:
         self.entries.update(entries)
 
 
-class Context:
+class Context(Alone):
     """What the runner lends; remembers the progress."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.cache = Cache()
         self.told: list[tuple[int, dict[str, int]]] = []
 
