@@ -24,13 +24,16 @@ from sutazai.callbacks.guard import AddressGuard
 from sutazai.database import Database
 from sutazai.engine import recurring
 from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.events.hub import EventHub
 from sutazai.identity.model import AGENT_TIER, Tier
 from sutazai.limits.rates import Allowance, RateLimits
 from sutazai.limits.windows import SharedWindows
 from sutazai.settings import Settings
 from sutazai.tasks.assignments import Assignments
 from sutazai.tasks.runner import TaskRunner
+from sutazai.tasks.service import Tasks
 from sutazai.telemetry.instruments import Instruments
+from sutazai.telemetry.tracing import Tracing
 from sutazai.workflows import approvals
 
 _MEGABYTE = 1024 * 1024
@@ -108,6 +111,25 @@ def make_outside(
         on_removed=assignments.give_back,
     )
     return assignments, outside
+
+
+def make_tasks(
+    database: Database,
+    hub: EventHub,
+    directory: AgentDirectory,
+    runner: TaskRunner,
+    guard: AddressGuard,
+    tracing: Tracing | None,
+) -> Tasks:
+    """What users do with tasks."""
+    return Tasks(
+        database=database,
+        hub=hub,
+        directory=directory,
+        ends=runner,
+        check_callback_url=guard.check,
+        tracing=tracing,
+    )
 
 
 def make_rate_limits(settings: Settings, shared: SharedWindows | None) -> RateLimits | None:

@@ -24,6 +24,7 @@ from sutazai.assembly import (
     make_outside,
     make_rate_limits,
     make_sandbox,
+    make_tasks,
 )
 from sutazai.callbacks import courier as callback_jobs
 from sutazai.callbacks.courier import Courier
@@ -63,7 +64,6 @@ from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
 from sutazai.tasks.cache import DatabaseResultCache
 from sutazai.tasks.runner import TaskRunner
-from sutazai.tasks.service import Tasks
 from sutazai.tasks.statistics import Statistics
 from sutazai.telemetry.host import Host
 from sutazai.telemetry.instruments import Instruments
@@ -206,14 +206,7 @@ async def _start_work(
     worker, host = _worker_and_host(settings, database, handlers, agents, instruments, tracing)
     scheduler = Scheduler(database=database, handlers=handlers)
     rescuer = Rescuer(database=database, handlers=handlers)
-    tasks = Tasks(
-        database=database,
-        hub=hub,
-        directory=directory,
-        ends=runner,
-        check_callback_url=guard.check,
-        tracing=tracing,
-    )
+    tasks = make_tasks(database, hub, directory, runner, guard, tracing)
     assignments, outside = make_outside(settings, database, runner, directory, builtin, instruments)
     workflows = Workflows(database=database, tasks=tasks, directory=directory)
     handlers |= {callback_jobs.KIND: courier, **workflows.handlers}
