@@ -28,6 +28,7 @@ from sutazai.events.hub import EventHub
 from sutazai.identity.model import AGENT_TIER, Tier
 from sutazai.limits.rates import Allowance, RateLimits
 from sutazai.limits.windows import SharedWindows
+from sutazai.schedules import firing
 from sutazai.settings import Settings
 from sutazai.tasks.assignments import Assignments
 from sutazai.tasks.runner import TaskRunner
@@ -84,7 +85,7 @@ def built_in_agents(
     ]
 
 
-CHORES = (recurring.CONSUMER, callback_jobs.CONSUMER, approvals.CONSUMER)
+CHORES = (recurring.CONSUMER, callback_jobs.CONSUMER, approvals.CONSUMER, firing.CONSUMER)
 """What the worker does beside the agents' work."""
 
 

@@ -59,6 +59,7 @@ from sutazai.identity.tokens import Tokens
 from sutazai.identity.users import Users
 from sutazai.limits.idempotency import Idempotency
 from sutazai.metrics import Metrics
+from sutazai.schedules.service import Schedules
 from sutazai.settings import Settings
 from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
@@ -183,8 +184,7 @@ async def _start_work(
     registry = AgentRegistry(database=database)
     directory = AgentDirectory(database=database, always_known=[one.description for one in builtin])
     idempotency = Idempotency(secret=secret)
-    guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
-    callbacks, courier = _callbacks(stack, settings, database, secret, guard)
+    callbacks, courier, guard = _callbacks(stack, settings, database, secret)
     runner = TaskRunner(
         database=database,
         registry=registry,
@@ -203,13 +203,14 @@ async def _start_work(
     statistics = Statistics(database=database)
     chores = _chores(settings, database, callbacks, idempotency, identity, statistics)
     handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
-    worker, host = _worker_and_host(settings, database, handlers, agents, instruments, tracing)
-    scheduler = Scheduler(database=database, handlers=handlers)
-    rescuer = Rescuer(database=database, handlers=handlers)
+    worker, host, scheduler, rescuer = _engine(
+        settings, database, handlers, agents, instruments, tracing
+    )
     tasks = make_tasks(database, hub, directory, runner, guard, tracing)
     assignments, outside = make_outside(settings, database, runner, directory, builtin, instruments)
     workflows = Workflows(database=database, tasks=tasks, directory=directory)
-    handlers |= {callback_jobs.KIND: courier, **workflows.handlers}
+    schedules = _schedules(settings, database, tasks, workflows, identity)
+    handlers |= {callback_jobs.KIND: courier, **workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)
     await _open(stack, pool, directory)
     # Right above the hub, so that Redis is told of the agents' coming and going, too.
@@ -225,6 +226,7 @@ async def _start_work(
         idempotency=idempotency,
         tasks=tasks,
         workflows=workflows,
+        schedules=schedules,
         callbacks=callbacks,
         registry=registry,
         outside=outside,
@@ -276,14 +278,14 @@ async def _start(stack: contextlib.AsyncExitStack, *parts: _Part) -> None:
         stack.push_async_callback(part.stop)
 
 
-def _worker_and_host(
+def _engine(
     settings: Settings,
     database: Database,
     handlers: dict[str, Handler],
     agents: Sequence[Agent],
     instruments: Instruments,
     tracing: Tracing | None,
-) -> tuple[Worker, AgentHost]:
+) -> tuple[Worker, AgentHost, Scheduler, Rescuer]:
     worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
     worker = Worker(
         database=database,
@@ -304,7 +306,8 @@ def _worker_and_host(
         load=lambda: worker.load,
         alone=settings.database_url is None,
     )
-    return worker, host
+    scheduler = Scheduler(database=database, handlers=handlers)
+    return worker, host, scheduler, Rescuer(database=database, handlers=handlers)
 
 
 def _metrics(
@@ -360,13 +363,25 @@ def _redis(
         raise _named(error, "SUTAZAI_REDIS_URL") from error
 
 
+def _schedules(
+    settings: Settings, database: Database, tasks: Tasks, workflows: Workflows, identity: Identity
+) -> Schedules:
+    return Schedules(
+        database=database,
+        tasks=tasks,
+        workflows=workflows,
+        users=identity.users,
+        most_per_user=settings.schedules_per_user,
+    )
+
+
 def _callbacks(
     stack: contextlib.AsyncExitStack,
     settings: Settings,
     database: Database,
     secret: bytes,
-    guard: AddressGuard,
-) -> tuple[Callbacks, Courier]:
+) -> tuple[Callbacks, Courier, AddressGuard]:
+    guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
     sender = CallbackSender(guard, version=version("sutazai"))
     stack.push_async_callback(sender.close)
     kept = Secrets(secret=secret)
@@ -378,7 +393,7 @@ def _callbacks(
         keep=int(settings.events_keep_days * _DAY),
         public_url="" if settings.public_url is None else str(settings.public_url),
     )
-    return callbacks, courier
+    return callbacks, courier, guard
 
 
 def _consumer(agent: Agent) -> Consumer:

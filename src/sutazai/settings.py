@@ -121,6 +121,9 @@ class Settings(BaseSettings):
         description="networks, comma-separated, that callbacks may reach beside the public "
         "internet, such as 10.1.0.0/16",
     )
+    schedules_per_user: int = Field(
+        100, ge=0, le=10_000, description="how many schedules a user may have"
+    )
     events_keep_days: float = Field(
         30, gt=0, description="how long events and the log of callbacks are kept"
     )

@@ -63,6 +63,12 @@ TABLE = [
     ("POST", "/executions/exec-nobody/pause", WRITERS),
     ("POST", "/executions/exec-nobody/resume", WRITERS),
     ("POST", "/executions/exec-nobody/steps/a/approve", WRITERS),
+    ("GET", "/schedules", ALL),
+    ("POST", "/schedules", frozenset({"admin", "developer", "user"})),
+    ("GET", "/schedules/sch-nobody", ALL),
+    ("GET", "/schedules/sch-nobody/history", ALL),
+    ("PATCH", "/schedules/sch-nobody", ALL),
+    ("DELETE", "/schedules/sch-nobody", ALL),
 ]
 
 

@@ -21,6 +21,7 @@ from sutazai.api import (
     executions,
     health,
     metrics,
+    schedules,
     tasks,
     users,
     workflows,
@@ -115,7 +116,7 @@ def create_v1(services: Services) -> FastAPI:
     app.include_router(tasks.submissions)
     # Routes are tried in this order: the busiest first.
     busy = (tasks, health, assignments, auth, agents, events)
-    for noun in (*busy, workflows, executions, users, callbacks, metrics):
+    for noun in (*busy, workflows, executions, schedules, users, callbacks, metrics):
         app.include_router(noun.router)
     app.include_router(events.documents)
     handle_errors(app)

@@ -12,6 +12,7 @@ from sutazai.identity.service import Identity
 from sutazai.limits.idempotency import Idempotency
 from sutazai.limits.rates import RateLimits
 from sutazai.metrics import Metrics
+from sutazai.schedules.service import Schedules
 from sutazai.tasks.assignments import Assignments
 from sutazai.tasks.service import Tasks
 from sutazai.telemetry.instruments import Instruments
@@ -31,6 +32,7 @@ class Services:
     idempotency: Idempotency
     tasks: Tasks
     workflows: Workflows
+    schedules: Schedules
     callbacks: Callbacks
     registry: AgentRegistry
     outside: OutsideAgents

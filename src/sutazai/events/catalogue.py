@@ -35,7 +35,13 @@ def _execution(name: str, summary: str, *more: str) -> EventType:
     return EventType(f"workflow.{name}", summary, "workflows", fields, more)
 
 
+def _schedule(name: str, summary: str, *more: str) -> EventType:
+    # Those of a workflow's schedule need `read` on workflows instead.
+    return EventType(f"schedule.{name}", summary, "tasks", ("schedule_id", "name"), more)
+
+
 _WORKFLOW = ("workflow_id", "name", "version")
+_DUE = ("due_at", "missed")
 _USER = ("user_id", "username", "roles", "tier", "enabled")
 _KEY = ("user_id", "key_id", "name")
 
@@ -71,6 +77,14 @@ EVENT_TYPES = (
     _execution("completed", "An execution completed."),
     _execution("failed", "An execution failed.", "reason"),
     _execution("cancelled", "An execution was cancelled."),
+    _schedule("created", "A schedule was created."),
+    _schedule("updated", "A schedule was changed.", "changed"),
+    _schedule("paused", "A schedule fires no more for now."),
+    _schedule("resumed", "A schedule has a next due time again."),
+    _schedule("deleted", "A schedule was deleted."),
+    _schedule("fired", "A due time began something.", *_DUE, "task_id", "execution_id"),
+    _schedule("skipped", "No server was there at a due time.", *_DUE, "reason"),
+    _schedule("refused", "A due time could begin nothing.", *_DUE, "reason"),
     EventType("user.created", "A user was created.", "users", _USER),
     EventType("user.updated", "A user was changed.", "users", (*_USER, "changed")),
     EventType("user.deleted", "A user was deleted.", "users", _USER),

@@ -115,8 +115,7 @@ class Tasks:
             # An agent may have joined a moment ago, and through another process.
             await self._directory.refresh()
         self._check(draft)
-        if draft.callback_url is not None:
-            await self._check_callback_url(draft.callback_url)
+        await self.check_callback(draft)
         self._estimator.keep_fresh(draft.type)
         with span(self._tracing, f"create {draft.type}", kind=Kind.PRODUCER) as current:
             traceparent = traceparent_of(current)
@@ -129,6 +128,11 @@ class Tasks:
             if current is not None:
                 current.set_attribute("sutazai.task.id", submitted.task_id)
             return submitted
+
+    async def check_callback(self, draft: TaskDraft) -> None:
+        """VALIDATION_ERROR where the draft's callback URL may not be called."""
+        if draft.callback_url is not None:
+            await self._check_callback_url(draft.callback_url)
 
     def _check(self, draft: TaskDraft) -> None:
         wrong = self.problems(draft.type, draft.agent)

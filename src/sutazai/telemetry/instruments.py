@@ -169,6 +169,11 @@ TALLIES: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
         "Executions of workflows: started, completed, failed or cancelled",
         ("status",),
     ),
+    "schedules": (
+        "sutazai_schedule_due_times",
+        "Due times of schedules: fired, skipped or refused",
+        ("outcome",),
+    ),
     "callbacks": ("sutazai_callback_deliveries", "Attempts to deliver a callback", ("outcome",)),
 }
 """The counters that transactions add to, by the tally's name."""
