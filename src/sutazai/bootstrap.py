@@ -65,6 +65,7 @@ from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
 from sutazai.tasks.cache import DatabaseResultCache
 from sutazai.tasks.runner import TaskRunner
+from sutazai.tasks.service import Tasks
 from sutazai.tasks.statistics import Statistics
 from sutazai.telemetry.host import Host
 from sutazai.telemetry.instruments import Instruments
