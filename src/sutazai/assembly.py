@@ -1,6 +1,5 @@
 """Parts of the composition root that `bootstrap` puts together, each made from the settings."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from sutazai.adapters.git import GitRepositories
@@ -8,7 +7,6 @@ from sutazai.adapters.git_sources import Sources
 from sutazai.adapters.outbound import SystemResolver
 from sutazai.adapters.sandbox import LinuxSandbox
 from sutazai.agents.contract import Agent
-from sutazai.agents.outside import OutsideAgents
 from sutazai.agents.service import AgentDirectory
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.repositories import Repositories
@@ -18,24 +16,19 @@ from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.builtin_agents.text_assistant import TextAssistant
 from sutazai.builtin_agents.type_checker import TypeChecker
-from sutazai.callbacks import courier as callback_jobs
 from sutazai.callbacks.guard import AddressGuard
 from sutazai.database import Database
-from sutazai.engine import recurring
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events.hub import EventHub
 from sutazai.identity.model import AGENT_TIER, Tier
 from sutazai.limits.rates import Allowance, RateLimits
 from sutazai.limits.windows import SharedWindows
-from sutazai.schedules import firing
 from sutazai.settings import Settings
-from sutazai.tasks.assignments import Assignments
 from sutazai.tasks.runner import TaskRunner
 from sutazai.tasks.service import Tasks
-from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
-from sutazai.workflows import approvals
 
 _MEGABYTE = 1024 * 1024
 _KEPT_REPOSITORIES = 10  # as many of the largest as fit into the cache
@@ -74,6 +67,7 @@ def built_in_agents(
     )
     return [
         MasterCoordinator(),
+        TextAssistant(),
         CodeReviewer(pool=pool, code=code),
         DependencyAuditor(
             pool=pool,
@@ -83,35 +77,6 @@ def built_in_agents(
         TypeChecker(pool=pool, code=code),
         DocGenerator(pool=pool, code=code, sandbox=sandbox),
     ]
-
-
-CHORES = (recurring.CONSUMER, callback_jobs.CONSUMER, approvals.CONSUMER, firing.CONSUMER)
-"""What the worker does beside the agents' work."""
-
-
-def make_outside(
-    settings: Settings,
-    database: Database,
-    runner: TaskRunner,
-    directory: AgentDirectory,
-    builtin: Sequence[Agent],
-    instruments: Instruments,
-) -> tuple[Assignments, OutsideAgents]:
-    """The work of agents from outside, and who may be one."""
-    assignments = Assignments(
-        database=database,
-        runner=runner,
-        lease_seconds=settings.lease_seconds,
-        instruments=instruments,
-    )
-    outside = OutsideAgents(
-        database=database,
-        directory=directory,
-        built_in=[agent.description.agent_id for agent in builtin],
-        reserved=[queue for one in CHORES for queue in one.queues],
-        on_removed=assignments.give_back,
-    )
-    return assignments, outside
 
 
 def make_tasks(

@@ -41,7 +41,10 @@ class Resources(msgspec.Struct, frozen=True):
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """An agent in one worker process; times in microseconds, memory in MiB, CPU in percent."""
+    """An agent in one worker process; times in microseconds, memory in MiB, CPU in percent.
+
+    `has_model`: that process reaches a language model.
+    """
 
     agent_id: str
     worker_id: str
@@ -51,6 +54,7 @@ class Instance(msgspec.Struct, frozen=True):
     cpu_usage: float
     memory_usage: float
     memory_limit: float
+    has_model: bool = False
     is_full: bool = False
 
 

@@ -58,6 +58,7 @@ INSTANCES = Table(
     Column("cpu_usage", Float, nullable=False),
     Column("memory_usage", Float, nullable=False),
     Column("memory_limit", Float, nullable=False),
+    Column("has_model", Boolean, nullable=False, server_default=false()),
     # Of an agent from outside: whether it was at capacity when last looked at.
     Column("is_full", Boolean, nullable=False, server_default=false()),
 )

@@ -11,6 +11,7 @@ from sutazai.events.streams import EventStreams
 from sutazai.identity.service import Identity
 from sutazai.limits.idempotency import Idempotency
 from sutazai.limits.rates import RateLimits
+from sutazai.llm.service import Models
 from sutazai.metrics import Metrics
 from sutazai.schedules.service import Schedules
 from sutazai.tasks.assignments import Assignments
@@ -44,3 +45,4 @@ class Services:
     metrics: Metrics
     instruments: Instruments
     engine_is_healthy: Callable[[], bool]
+    models: Models
