@@ -7,15 +7,13 @@ from typing import Any
 
 import msgspec
 
-from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
+from sutazai.agents.contract import AgentDescription, Assignment, TaskContext
 from sutazai.analysis.generation.generator import ModuleTests, Options, TestGenerator
 from sutazai.analysis.generation.modules import FindModules, FoundModules, find_modules
 from sutazai.analysis.globs import InputError
-from sutazai.analysis.pool import AnalysisError, AnalysisPool
-from sutazai.analysis.protocol import Place
-from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
-from sutazai.builtin_agents.review_input import parse_input
-from sutazai.errors import ErrorCode
+from sutazai.analysis.pool import AnalysisPool
+from sutazai.analysis.sandbox import Sandbox
+from sutazai.builtin_agents.code_input import CodeInput
 
 MOST_MODULES = 20
 """Modules of one task: each takes up to half a minute."""
@@ -25,17 +23,16 @@ _MOST_FUNCTIONS = 200
 
 
 class TestGeneratorAgent:
-    """Writes tests for modules given inline or in the workspace, and proves each of them.
+    """Writes tests for modules and proves each of them.
 
-    `place` is the workspace that tasks may name files in, None for none. The pool is the caller's
-    to close.
+    `code` opens what tasks name. The pool is the caller's to close.
     """
 
     __test__ = False  # it generates tests and is none, whatever pytest thinks of the name
 
-    def __init__(self, *, pool: AnalysisPool, place: Place | None, sandbox: Sandbox) -> None:
+    def __init__(self, *, pool: AnalysisPool, code: CodeInput, sandbox: Sandbox) -> None:
         self._pool = pool
-        self._place = place
+        self._code = code
         self._generator = TestGenerator(sandbox)
         self._description = AgentDescription(
             agent_id="test-generator-01",
@@ -58,23 +55,18 @@ class TestGeneratorAgent:
         """
         started = time.perf_counter()
         await context.progress(2)
-        try:
+        async with self._code.opened(assignment.metadata) as given:
             options = parse_options(assignment.metadata)
-            wanted = parse_input(assignment.type, assignment.metadata, self._place)
-            request = FindModules(what=wanted.what, most=MOST_MODULES)
+            request = FindModules(what=given.what, most=MOST_MODULES)
             found = await self._pool.call(find_modules, request)
             done: list[ModuleTests] = []
             for module in found.modules:
                 await self._report(context, done, found)
-                done.append(await self._generator.generate(module, wanted.what.place, options))
-        except InputError as error:
-            raise AgentError(str(error)) from None
-        except SandboxUnavailable as error:
-            raise AgentError(str(error), code=ErrorCode.SERVICE_UNAVAILABLE) from None
-        except AnalysisError as error:
-            raise AgentError(str(error), code=ErrorCode.INTERNAL_ERROR, retryable=True) from None
+                done.append(await self._generator.generate(module, given.what.place, options))
         await self._report(context, done, found)
-        return _answer(done, found, time.perf_counter() - started)
+        answer = _answer(done, found, time.perf_counter() - started)
+        answer["repository"] = given.repository
+        return answer
 
     async def _report(
         self, context: TaskContext, done: list[ModuleTests], found: FoundModules

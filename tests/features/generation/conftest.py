@@ -10,7 +10,7 @@ import pytest
 from sutazai.adapters.sandbox import LinuxSandbox
 from sutazai.agents.contract import Assignment
 from sutazai.analysis.pool import AnalysisPool
-from sutazai.analysis.protocol import Place
+from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.test_generator import TestGeneratorAgent
 from tests.unit.builtin_agents.lent import Context
 
@@ -39,7 +39,7 @@ def workspace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def agent(pool: AnalysisPool, workspace: Path, sandbox: LinuxSandbox) -> TestGeneratorAgent:
-    return TestGeneratorAgent(pool=pool, place=Place(root=str(workspace)), sandbox=sandbox)
+    return TestGeneratorAgent(pool=pool, code=CodeInput(workspace=str(workspace)), sandbox=sandbox)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from sutazai.adapters.sandbox import LinuxSandbox
 from sutazai.agents.contract import AgentError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.sandbox import SandboxLimits, SandboxRun
+from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.test_generator import TestGeneratorAgent
 from tests.features.generation.conftest import Generate, task
 from tests.unit.builtin_agents.lent import Context
@@ -71,7 +72,7 @@ print(json.dumps(ends))
 @pytest.fixture(scope="session")
 async def prices(pool: AnalysisPool, sandbox: LinuxSandbox) -> dict[str, Any]:
     """What a task about PRICES answers; tests share it."""
-    agent = TestGeneratorAgent(pool=pool, place=None, sandbox=sandbox)
+    agent = TestGeneratorAgent(pool=pool, code=CodeInput(workspace=None), sandbox=sandbox)
     return await agent.handle(task(code=PRICES, file="prices.py"), Context())
 
 

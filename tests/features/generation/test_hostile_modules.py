@@ -9,6 +9,7 @@ import pytest
 from sutazai.agents.contract import AgentError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.sandbox import SandboxEnd, SandboxRun, SandboxUnavailable
+from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.test_generator import TestGeneratorAgent
 from tests.features.generation.conftest import Generate, task
 from tests.unit.builtin_agents.lent import Context
@@ -96,6 +97,6 @@ async def test_without_a_sandbox_nothing_is_run(pool: AnalysisPool) -> None:
         async def run(self, run: SandboxRun) -> SandboxEnd:
             raise SandboxUnavailable("Allow user namespaces.")
 
-    agent = TestGeneratorAgent(pool=pool, place=None, sandbox=Absent())
+    agent = TestGeneratorAgent(pool=pool, code=CodeInput(workspace=None), sandbox=Absent())
     with pytest.raises(AgentError, match="Allow user namespaces"):
         await agent.handle(task(code="def one() -> int:\n    return 1\n"), Context())
