@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from sutazai import clock, ids
 from sutazai.adapters.outbound import CallbackSender, SystemResolver
 from sutazai.agents.contract import Agent
-from sutazai.agents.service import AgentDirectory, AgentHost, AgentRegistry
+from sutazai.agents.service import AgentDirectory, AgentRegistry
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.api.app import ASGIApp, create_app
 from sutazai.api.services import Services
@@ -34,10 +33,9 @@ from sutazai.database import (
 )
 from sutazai.engine import recurring
 from sutazai.engine import store as jobs
-from sutazai.engine.job import Consumer, Handler
+from sutazai.engine.job import Handler
 from sutazai.engine.recurring import Chore, Recurring
 from sutazai.engine.rescuer import Rescuer
-from sutazai.engine.scheduler import Scheduler
 from sutazai.engine.worker import Worker
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events import log
@@ -54,20 +52,19 @@ from sutazai.identity.users import Users
 from sutazai.limits.idempotency import Idempotency
 from sutazai.limits.rates import Allowance, RateLimits
 from sutazai.limits.windows import SharedWindows
+from sutazai.llm.service import Models
 from sutazai.metrics import Metrics
-from sutazai.schedules import firing
+from sutazai.model_parts import make_models
 from sutazai.schedules.service import Schedules
 from sutazai.settings import Settings
 from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
-from sutazai.tasks.cache import DatabaseResultCache
-from sutazai.tasks.runner import TaskRunner
 from sutazai.tasks.service import Tasks
 from sutazai.tasks.statistics import Statistics
 from sutazai.telemetry.host import Host
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
-from sutazai.workflows import approvals
+from sutazai.work_parts import Above, make_engine, make_runner
 from sutazai.workflows.retention import purge_executions
 from sutazai.workflows.service import Workflows
 
@@ -184,26 +181,14 @@ async def _start_work(
     directory = AgentDirectory(database=database, always_known=[one.description for one in builtin])
     idempotency = Idempotency(secret=secret)
     callbacks, courier, guard = _callbacks(stack, settings, database, secret)
-    runner = TaskRunner(
-        database=database,
-        registry=registry,
-        directory=directory,
-        agents=agents,
-        cache=DatabaseResultCache.factory(database=database, registry=registry),
-        before_tasks_end=[lambda *told: workflows.before_tasks_end(*told)],  # noqa: PLW0108  # as below
-        on_task_ended=[
-            callbacks.on_task_ended,
-            lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
-        ],
-        children=lambda: workflows.children,
-        instruments=instruments,
-        tracing=tracing,
-    )
+    models = make_models(settings, database, instruments, tracing)
+    above = Above(callbacks, lambda: workflows)  # the workflows are made further down
+    runner = make_runner(database, registry, directory, agents, models, above, instruments, tracing)
     statistics = Statistics(database=database)
-    chores = _chores(settings, database, callbacks, idempotency, identity, statistics)
+    chores = _chores(settings, database, callbacks, idempotency, identity, statistics, models)
     handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
-    worker, host, scheduler, rescuer = _engine(
-        settings, database, handlers, agents, instruments, tracing
+    worker, host, scheduler, rescuer = make_engine(
+        settings, database, handlers, agents, models, instruments, tracing
     )
     tasks = Tasks(
         database=database,
@@ -220,7 +205,8 @@ async def _start_work(
     await _start_pool(stack, pool)
     await directory.start()
     # Right above the hub, so that Redis is told of the agents' coming and going, too.
-    await _start(stack, hub, *([redis] if redis else []), host, tasks, scheduler, rescuer)
+    shared = [redis] if redis else []
+    await _start(stack, hub, *shared, models.reach, host, tasks, scheduler, rescuer)
     await chores.ensure()
     await worker.start()
     streams = EventStreams(feed=feed, hub=hub)
@@ -241,6 +227,7 @@ async def _start_work(
         metrics=_metrics(settings, registry, statistics, instruments, streams, pool),
         instruments=instruments,
         engine_is_healthy=lambda: worker.is_healthy,
+        models=models,
     )
     return services, worker
 
@@ -273,41 +260,6 @@ async def _start(stack: contextlib.AsyncExitStack, *parts: _Part) -> None:
     for part in parts:
         await part.start()
         stack.push_async_callback(part.stop)
-
-
-def _engine(
-    settings: Settings,
-    database: Database,
-    handlers: dict[str, Handler],
-    agents: Sequence[Agent],
-    instruments: Instruments,
-    tracing: Tracing | None,
-) -> tuple[Worker, AgentHost, Scheduler, Rescuer]:
-    worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
-    worker = Worker(
-        database=database,
-        worker_id=worker_id,
-        handlers=handlers,
-        consumers=[
-            *map(_consumer, agents),
-            recurring.CONSUMER,
-            callback_jobs.CONSUMER,
-            approvals.CONSUMER,
-            firing.CONSUMER,
-        ],
-        lease_seconds=settings.lease_seconds,
-        instruments=instruments,
-        tracing=tracing,
-    )
-    host = AgentHost(
-        database=database,
-        worker_id=worker_id,
-        agents=[agent.description for agent in agents],
-        load=lambda: worker.load,
-        alone=settings.database_url is None,
-    )
-    scheduler = Scheduler(database=database, handlers=handlers)
-    return worker, host, scheduler, Rescuer(database=database, handlers=handlers)
 
 
 def _metrics(
@@ -410,11 +362,6 @@ def _callbacks(
     return callbacks, courier, guard
 
 
-def _consumer(agent: Agent) -> Consumer:
-    said = agent.description
-    return Consumer(said.agent_id, (*said.capabilities, f"@{said.agent_id}"), said.max_capacity)
-
-
 def _chores(
     settings: Settings,
     database: Database,
@@ -422,6 +369,7 @@ def _chores(
     idempotency: Idempotency,
     identity: Identity,
     statistics: Statistics,
+    models: Models,
 ) -> Recurring:
     def every_hour(name: str, purge: Callable[[Connection], int]) -> Chore:
         return Chore(name, _HOUR, partial(recurring.in_batches, database, purge))
@@ -434,6 +382,7 @@ def _chores(
         every_hour("callbacks", callbacks.purge),
         every_hour("events", old_events),
         every_hour("idempotency", idempotency.purge),
+        every_hour("llm", models.accounts.purge),
         every_hour("result_cache", retention.purge_cache),
         every_hour("sessions", identity.purge),
         every_hour("task_ends", statistics.purge),

@@ -22,7 +22,10 @@ class AgentStatus(StrEnum):
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """An agent in one worker process; times in microseconds, memory in MiB, CPU in percent."""
+    """An agent in one worker process; times in microseconds, memory in MiB, CPU in percent.
+
+    `has_model`: that process reaches a language model.
+    """
 
     agent_id: str
     worker_id: str
@@ -32,6 +35,7 @@ class Instance(msgspec.Struct, frozen=True):
     cpu_usage: float
     memory_usage: float
     memory_limit: float
+    has_model: bool = False
 
 
 class Metrics(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     Integer,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    false,
     func,
     select,
     update,
@@ -53,6 +55,7 @@ INSTANCES = Table(
     Column("cpu_usage", Float, nullable=False),
     Column("memory_usage", Float, nullable=False),
     Column("memory_limit", Float, nullable=False),
+    Column("has_model", Boolean, nullable=False, server_default=false()),
 )
 
 

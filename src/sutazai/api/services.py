@@ -10,6 +10,7 @@ from sutazai.events.streams import EventStreams
 from sutazai.identity.service import Identity
 from sutazai.limits.idempotency import Idempotency
 from sutazai.limits.rates import RateLimits
+from sutazai.llm.service import Models
 from sutazai.metrics import Metrics
 from sutazai.schedules.service import Schedules
 from sutazai.tasks.service import Tasks
@@ -40,3 +41,4 @@ class Services:
     metrics: Metrics
     instruments: Instruments
     engine_is_healthy: Callable[[], bool]
+    models: Models

@@ -51,6 +51,7 @@ EVENT_TYPES = (
     _task("assigned", "An agent has taken a task."),
     _task("started", "An attempt at a task has begun."),
     _task("progress", "An agent reports how far it is.", "progress"),
+    _task("output", "A piece of what an agent is writing.", "text", "call", "offset", "truncated"),
     _task("waiting", "A task waits for what its agent delegated, and holds no agent."),
     _task("resumed", "A task goes on: what its agent delegated has ended."),
     _task("retrying", "An attempt failed; another follows.", "reason", "run_at"),

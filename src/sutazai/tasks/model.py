@@ -45,6 +45,7 @@ class PendingReason(StrEnum):
     """Why a task cannot run yet, or (`children`) cannot go on: it waits for what it delegated."""
 
     NO_AGENT = "no_agent"
+    NO_MODEL = "no_model"
     SCHEDULED = "scheduled"
     DEPENDENCY = "dependency"
     CHILDREN = "children"

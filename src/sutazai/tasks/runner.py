@@ -19,10 +19,13 @@ from sutazai.engine.job import Ending, Failed, Job, Lost, Outcome, Parked, Relea
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events import log
 from sutazai.events.model import SYSTEM, NewEvent, Origin
+from sutazai.llm.model import Payer
+from sutazai.llm.service import Models
 from sutazai.tasks import dependencies, store
 from sutazai.tasks.context import Context, Delegating
 from sutazai.tasks.model import PendingReason, TaskEnded, TaskError, TaskStatus
 from sutazai.tasks.notices import notice
+from sutazai.tasks.outputs import Outputs
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing, span
 
@@ -93,6 +96,7 @@ class TaskRunner:
         directory: AgentDirectory,
         agents: Sequence[Agent],
         cache: Callable[[str], ResultCache],
+        models: Models,
         children: Callable[[], Delegating],
         before_tasks_end: Sequence[BeforeTasksEnd] = (),
         on_task_ended: Sequence[OnTaskEnded] = (),
@@ -107,7 +111,9 @@ class TaskRunner:
         self._children = children
         self._before_tasks_end = tuple(before_tasks_end)
         self._on_task_ended = tuple(on_task_ended)
+        self._models = models
         self._progress = _Progress(database)
+        self._outputs = Outputs(database)
         self._instruments = instruments
         self._tracing = tracing
 
@@ -162,11 +168,21 @@ class TaskRunner:
             attempt=job.attempt,
             configuration=dict(known.configuration if known else agent.description.configuration),
         )
+        cache = self._cache(agent_id)
+        output = self._outputs.of(assignment, agent_id)
+        model = self._models.for_task(
+            payer=Payer(prepared.task_id, agent_id, prepared.submitted_by),
+            configuration=assignment.configuration,
+            cache=cache,
+            show=output.show,
+        )
         context = Context(
             assignment=assignment,
             agent_id=agent_id,
             progress=self._progress,
-            cache=self._cache(agent_id),
+            cache=cache,
+            output=output,
+            model=model,
             children=self._children,
             traceparent=job.traceparent,
         )
@@ -194,6 +210,7 @@ class TaskRunner:
                 },
             ):
                 result = await agent.handle(assignment, context)
+                await output.flush()
         except AgentError as error:
             shown = None if error.result is None else _encoded(error.result)
             value = shown.value if isinstance(shown, Succeeded) else None

@@ -19,7 +19,7 @@ from sutazai.events import log
 from sutazai.events.hub import EventHub
 from sutazai.events.model import Event, NewEvent, Origin
 from sutazai.limits.idempotency import Replayable
-from sutazai.tasks import dependencies, listing_store, store
+from sutazai.tasks import dependencies, listing_store, store, waiting_store
 from sutazai.tasks.estimates import Estimator
 from sutazai.tasks.model import (
     NewTask,
@@ -189,13 +189,13 @@ class Tasks:
             elif delayed:
                 reason = PendingReason.SCHEDULED
             elif not self._directory.serves(draft.type, draft.agent):
-                reason = PendingReason.NO_AGENT
+                reason = dependencies.lacking(draft.type, draft.agent, self._directory)
             status = TaskStatus.PENDING if reason else TaskStatus.QUEUED
             new.append(NewTask(task_id, draft, status, reason))
             job = NewJob(
                 key=task_id,
                 kind=KIND,
-                queue=f"@{draft.agent}" if draft.agent else draft.type,
+                queue=self._directory.queue(draft.type, draft.agent),
                 priority=draft.priority,
                 max_attempts=draft.max_attempts,
                 timeout=int(draft.timeout_seconds * clock.SECOND),
@@ -382,8 +382,12 @@ class Tasks:
                 await asyncio.sleep(1)
 
     def _release_waiting(self, connection: Connection) -> int:
-        waiting = store.waiting_for_agents(
-            connection, self._directory.online_types(), self._directory.online_agents, limit=500
+        waiting = waiting_store.waiting_for_agents(
+            connection,
+            self._directory.online_types(),
+            self._directory.online_agents,
+            self._directory.without_model,
+            limit=500,
         )
         if waiting:
             dependencies.make_queued(connection, waiting, self._directory, now=clock.now())
