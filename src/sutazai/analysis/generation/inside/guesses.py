@@ -224,7 +224,7 @@ def _by_call(node: ast.Call, guess_of: Any) -> None:
 
 def matching(pattern: str, seed: int = 0, *, verbose: bool = False) -> str | None:
     """A short text that `pattern` matches, another for another seed; None where it is too odd."""
-    from re import _parser  # only this reads patterns
+    from re import _parser  # type: ignore[attr-defined]  # nothing else reads patterns
 
     try:
         parsed = _parser.parse(pattern, re.VERBOSE if verbose else 0)
