@@ -105,9 +105,8 @@ def _part(some: int, of: int) -> float:
 
 def main(names: Sequence[str] = HELD_OUT) -> list[Row]:
     """Generate tests for each module, one after the other, and print the figures."""
-    print(
-        f"tests generated for {len(names)} modules, {SECONDS:.0f} s of search, {os.cpu_count()} cores"
-    )
+    cores = os.cpu_count()
+    print(f"tests generated for {len(names)} modules, {SECONDS:.0f} s of search, {cores} cores")
     print("  module                 line branch mutants killed tests/statements  wall   cpu")
     rows: list[Row] = []
     for name in names:

@@ -101,6 +101,9 @@ class Explorer:
         self.found = {
             _key(target): Found(target, _words(subject, target.qualname)) for target in targets
         }
+        self._makers = {
+            target.owner: target for target in targets if target.owner and _is_maker(target)
+        }
         self.covered: set[Arc] = set()
         self._known_receivers: dict[str, list[str]] = {}
         self._seen: set[int] = set()
@@ -303,7 +306,7 @@ class Explorer:
         if receivers is None:
             return None
         given = self._sample(target.slots)
-        case = Case(target.qualname, given, self._chance.choice(receivers))
+        case = Case(target.qualname, given, self._receiver(target, receivers))
         if target.owner and "{self}" in target.template and self._chance.random() < 0.5:
             return self._with_steps(case, target)
         return case
@@ -329,6 +332,14 @@ class Explorer:
                 name = step.setup[0].partition(" = ")[0]
                 steps.append(_renamed(step.call, name))
         return Case(case.target, case.arguments, case.receiver, tuple(steps))
+
+    def _receiver(self, target: Target, known: list[str]) -> str:
+        """One that was made before, or half of the time another, with arguments by chance."""
+        maker = self._makers.get(target.owner or "")
+        if maker is None or "{self}" not in target.template or self._chance.random() < 0.5:
+            return self._chance.choice(known)
+        made = script(Case(maker.qualname, self._sample(maker.slots)), maker)
+        return self._chance.choice(known) if made.setup else made.call
 
     def _sample(self, slots: Sequence[Slot]) -> Arguments:
         given = []

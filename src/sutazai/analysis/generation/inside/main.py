@@ -119,15 +119,6 @@ class Generation:
             "routines": self._routines(subject, explorer, [one.group for one in tests]),
             "seconds": round(time.monotonic() - self._started, 2),
             "phases": self._phases,
-            "counts": {
-                k: [
-                    len(f.tried),
-                    len(f.kept),
-                    f.fruitless,
-                    sorted(f.discarded.items(), key=lambda x: -x[1])[:2],
-                ]
-                for k, f in explorer.found.items()
-            },
         }
 
     def _hunt(
@@ -161,11 +152,6 @@ class Generation:
 
     def _tell(self, phase: str) -> None:
         self._phases[phase] = round(time.monotonic() - self._started, 2)
-        t = os.times()
-        self._phases[phase + "_cpu"] = [
-            round(t.user + t.system, 1),
-            round(t.children_user + t.children_system, 1),
-        ]
 
     def _at(self, part: float) -> float:
         return self._started + part * self._wanted.seconds

@@ -15,8 +15,9 @@ from functools import cached_property
 from typing import Any
 
 from sutazai.analysis.generation.inside.cases import Slot, Target
-from sutazai.analysis.generation.inside.guesses import Guess, guesses, matching
+from sutazai.analysis.generation.inside.guesses import Guess, Guesser
 from sutazai.analysis.generation.inside.literals import Literals
+from sutazai.analysis.generation.inside.matching import matching
 from sutazai.analysis.generation.inside.pins import PinFinder
 from sutazai.analysis.generation.inside.reading import Reading, Routine, Words
 from sutazai.analysis.generation.inside.templates import (
@@ -108,6 +109,7 @@ class Subject:
             for name, value in vars(module).items()
             if isinstance(value, str | int | float | tuple | list | dict | set | frozenset)
         }
+        self._guesser = Guesser(reading, self._constants)
 
     def targets(self) -> list[Target]:
         """Everything that can be called, public things first."""
@@ -240,7 +242,7 @@ class Subject:
         if not is_setter:
             return self._target(routine, None, template)
         names = [one.arg for one in routine.node.args.args[1:]]
-        guess = guesses(routine.node, self._constants)
+        guess = self._guesser.of(routine)
         words = self.words_for(routine)
         slots = [Slot(name, self._guessed(guess[name], words, None)) for name in names]
         return Target(
@@ -341,7 +343,7 @@ class Subject:
     def _slots(
         self, signature: inspect.Signature, hints: dict[str, Any], routine: Routine | None
     ) -> list[Slot]:
-        guessed = guesses(routine.node, self._constants) if routine else {}
+        guessed = self._guesser.of(routine) if routine else {}
         words = self.words_for(routine) if routine else self.reading.words
         changed = _changed_parameters(routine) if routine else set()
         slots: list[Slot] = []
