@@ -15,8 +15,9 @@ from sutazai.database import Connection, open_database
 from sutazai.engine import store as jobs
 from sutazai.engine.job import NewJob
 from sutazai.tasks import listing_store
+from sutazai.tasks.counts_store import COUNTS
 from sutazai.tasks.model import TaskFilter, TaskStatus
-from sutazai.tasks.store import COUNTS, TASKS
+from sutazai.tasks.store import TASKS
 
 _SIZES = (10_000, 1_000_000)
 _ROUNDS = 40

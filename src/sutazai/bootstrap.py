@@ -189,18 +189,18 @@ async def _start_work(
         directory=directory,
         agents=agents,
         cache=DatabaseResultCache.factory(database=database, registry=registry),
+        before_tasks_end=[lambda *told: workflows.before_tasks_end(*told)],  # noqa: PLW0108  # as below
         on_task_ended=[
             callbacks.on_task_ended,
             lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
         ],
+        children=lambda: workflows.children,
         instruments=instruments,
         tracing=tracing,
     )
     statistics = Statistics(database=database)
-    purges = _chores(settings, database, callbacks, idempotency, identity, statistics)
-    chores = Recurring(database=database, chores=purges)
+    chores = _chores(settings, database, callbacks, idempotency, identity, statistics)
     handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
-    handlers[callback_jobs.KIND] = courier
     worker, host = _worker_and_host(settings, database, handlers, agents, instruments, tracing)
     scheduler = Scheduler(database=database, handlers=handlers)
     rescuer = Rescuer(database=database, handlers=handlers)
@@ -208,12 +208,12 @@ async def _start_work(
         database=database,
         hub=hub,
         directory=directory,
-        tell_ended=runner.task_ended,
+        ends=runner,
         check_callback_url=guard.check,
         tracing=tracing,
     )
     workflows = Workflows(database=database, tasks=tasks, directory=directory)
-    handlers |= workflows.handlers
+    handlers |= {callback_jobs.KIND: courier, **workflows.handlers}
     await _take_over(settings, database, rescuer)
     await pool.start()
     stack.push_async_callback(pool.close)
@@ -401,7 +401,7 @@ def _chores(
     idempotency: Idempotency,
     identity: Identity,
     statistics: Statistics,
-) -> list[Chore]:
+) -> Recurring:
     def every_hour(name: str, purge: Callable[[Connection], int]) -> Chore:
         return Chore(name, _HOUR, partial(recurring.in_batches, database, purge))
 
@@ -421,7 +421,7 @@ def _chores(
         keep = int(settings.tasks_keep_days * _DAY)
         chores.append(every_hour("tasks", partial(retention.purge_tasks, keep)))
         chores.append(every_hour("workflows", partial(purge_executions, keep)))
-    return chores
+    return Recurring(database=database, chores=chores)
 
 
 def _audit(connection: Connection, change: Change) -> None:

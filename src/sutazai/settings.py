@@ -135,6 +135,29 @@ class Settings(BaseSettings):
         description="a file of known vulnerabilities in the OSV format (an export for PyPI: zip, "
         "JSON list or JSON lines) that dependency audits look into",
     )
+    repository_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("bitbucket.org", "codeberg.org", "github.com", "gitlab.com"),
+        description="hosts, comma-separated, whose repositories tasks may name; * for every public "
+        "one",
+    )
+    repository_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="folders, comma-separated, below which tasks may name repositories (file://)",
+    )
+    repository_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="networks, comma-separated, that repositories may be fetched from beside the "
+        "public internet",
+    )
+    repository_certificates: Path | None = Field(
+        None, description="a file of certificates to trust for repositories, not the system's"
+    )
+    repository_megabytes: int = Field(
+        200, ge=1, le=100_000, description="how much one repository may hold"
+    )
+    repository_seconds: float = Field(
+        120, gt=0, le=3600, description="how long fetching one may take"
+    )
     lease_seconds: float = Field(
         10, ge=1, le=3600, description="how soon a silent worker's task runs elsewhere"
     )
@@ -142,7 +165,15 @@ class Settings(BaseSettings):
         10, ge=0, le=3600, description="how long running tasks may finish at shutdown"
     )
 
-    @field_validator("cors_origins", "trusted_proxies", "callback_allow", mode="before")
+    @field_validator(
+        "cors_origins",
+        "trusted_proxies",
+        "callback_allow",
+        "repository_hosts",
+        "repository_roots",
+        "repository_allow",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -159,7 +190,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"must be JSON: {error}") from None
         return value
 
-    @field_validator("trusted_proxies", "callback_allow")
+    @field_validator("trusted_proxies", "callback_allow", "repository_allow")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for address in value:
@@ -180,7 +211,7 @@ class Settings(BaseSettings):
             raise ValueError("must be 32 bytes or longer; leave it out to have one generated")
         return value
 
-    @field_validator("data_dir", "workspace", "advisory_database")
+    @field_validator("data_dir", "workspace", "advisory_database", "repository_certificates")
     @classmethod
     def _is_path(cls, value: Path | None) -> Path | None:
         if "\0" in str(value):
@@ -277,7 +308,7 @@ def in_force(settings: Settings, **flags: Any) -> list[InForce]:
             source = "default"
         value = getattr(settings, name)
         if isinstance(value, tuple):
-            value = ",".join(value)
+            value = ",".join(map(str, value))
         elif isinstance(value, dict):
             value = json.dumps(settings.model_dump(mode="json")[name]) if value else ""
         shown = "" if value is None else _written(value)

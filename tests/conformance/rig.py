@@ -56,6 +56,9 @@ class Scripted:
             self._tell(connection, "started", job)
         return {job.id: f"prepared {job.key}" for job in jobs}
 
+    def before_ended(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        pass
+
     def ended(self, connection: Connection, endings: Sequence[Ending], now: int) -> None:
         for ending in endings:
             self._tell(connection, "ended", ending.job, ending)

@@ -12,7 +12,7 @@ from typing import Self
 import httpx2
 
 PASSWORD = "a password for tests"
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 def free_port() -> int:
@@ -25,7 +25,9 @@ def free_port() -> int:
 class ServerProcess:
     """`sutazai serve` on a data directory or a PostgreSQL."""
 
-    def __init__(self, data_dir: Path, *, database_url: str | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, database_url: str | None = None, lease_seconds: float = 10
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/api/v1"
         self._environment = {
@@ -33,6 +35,7 @@ class ServerProcess:
             "SUTAZAI_ADMIN_PASSWORD": PASSWORD,
             "SUTAZAI_JWT_SECRET": "a secret that is long enough for tests",
             "SUTAZAI_RATE_LIMITS": "off",
+            "SUTAZAI_LEASE_SECONDS": str(lease_seconds),
         }
         if database_url is not None:
             self._environment["SUTAZAI_DATABASE_URL"] = database_url

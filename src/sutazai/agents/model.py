@@ -2,7 +2,7 @@
 
 import re
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -119,3 +119,12 @@ def _check_field(field: str, value: object) -> str | None:
             return None if good else "must be a number from 0 to 2"
         case _:
             return "is not a setting; there are " + ", ".join(DEFAULT_CONFIGURATION)
+
+
+class WorkDone(NamedTuple):
+    """Tasks that an agent has ended; `busy_time` is their durations' sum in microseconds."""
+
+    agent_id: str
+    completed: int
+    failed: int
+    busy_time: int

@@ -13,7 +13,14 @@ import structlog
 from sutazai import clock
 from sutazai.agents import store
 from sutazai.agents.contract import AgentDescription
-from sutazai.agents.model import OFFLINE_AFTER, Agent, AgentStatus, Instance, check_configuration
+from sutazai.agents.model import (
+    OFFLINE_AFTER,
+    Agent,
+    AgentStatus,
+    Instance,
+    WorkDone,
+    check_configuration,
+)
 from sutazai.database import Connection, Database, signal
 from sutazai.engine import store as jobs
 from sutazai.errors import ErrorCode, SutazaiError, not_found
@@ -78,6 +85,14 @@ class AgentDirectory:
     def agent(self, agent_id: str) -> AgentDescription | None:
         """A registered agent with its configuration in force."""
         return self._agents.get(agent_id)
+
+    def agents(self) -> list[AgentDescription]:
+        """Every registered agent, by id."""
+        return [self._agents[agent_id] for agent_id in sorted(self._agents)]
+
+    def agents_with(self, task_type: str) -> list[str]:
+        """The ids of the agents that have a capability, online or not."""
+        return [one.agent_id for one in self.agents() if task_type in one.capabilities]
 
     def is_online(self, agent_id: str) -> bool:
         """Whether it has beaten lately."""
@@ -150,13 +165,9 @@ class AgentRegistry:
         """How much the result cache has been used, by all agents."""
         return await self._database.read(store.cache_use)
 
-    def record_work(self, connection: Connection, work: Mapping[str, tuple[int, int, int]]) -> None:
-        """Count ended tasks in the caller's transaction: {agent: (completed, failed, µs)}."""
-        for agent_id in sorted(work):
-            completed, failed, busy_time = work[agent_id]
-            store.add_work(
-                connection, agent_id, completed=completed, failed=failed, busy_time=busy_time
-            )
+    def record_work(self, connection: Connection, work: Sequence[WorkDone]) -> None:
+        """Count ended tasks in the caller's transaction."""
+        store.add_work(connection, work)
 
     def count_cache_use(
         self, connection: Connection, agent_id: str, *, hits: int, lookups: int

@@ -1,6 +1,6 @@
 """The registry's tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,6 +12,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     delete,
     func,
     select,
@@ -20,9 +21,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sutazai.agents.contract import AgentDescription
-from sutazai.agents.model import DEFAULT_CONFIGURATION, Instance, Metrics
+from sutazai.agents.model import DEFAULT_CONFIGURATION, Instance, Metrics, WorkDone
 from sutazai.clock import SECOND
-from sutazai.database import Connection, metadata
+from sutazai.database import Connection, at_the_end, metadata
 
 AGENTS = Table(
     "agents",
@@ -139,19 +140,30 @@ def set_configuration(connection: Connection, agent_id: str, configuration: dict
     )
 
 
-def add_work(
-    connection: Connection, agent_id: str, *, completed: int, failed: int, busy_time: int
-) -> None:
-    """Count ended tasks; `busy_time` is their durations' sum in microseconds."""
-    connection.execute(
-        update(AGENTS)
-        .where(AGENTS.c.agent_id == agent_id)
-        .values(
-            tasks_completed=AGENTS.c.tasks_completed + completed,
-            tasks_failed=AGENTS.c.tasks_failed + failed,
-            busy_time=AGENTS.c.busy_time + busy_time,
-        )
+_ADD_WORK = (
+    update(AGENTS)
+    .where(AGENTS.c.agent_id == bindparam("of_agent"))
+    .values(
+        tasks_completed=AGENTS.c.tasks_completed + bindparam("completed"),
+        tasks_failed=AGENTS.c.tasks_failed + bindparam("failed"),
+        busy_time=AGENTS.c.busy_time + bindparam("took"),
     )
+)
+
+
+def add_work(connection: Connection, work: Iterable[WorkDone]) -> None:
+    """Count ended tasks."""
+    at_the_end(connection, _add_work, work)
+
+
+def _add_work(connection: Connection, work: Sequence[WorkDone]) -> None:
+    sums: dict[str, tuple[int, int, int]] = {}
+    for agent_id, completed, failed, busy_time in work:
+        before = sums.get(agent_id, (0, 0, 0))
+        sums[agent_id] = (before[0] + completed, before[1] + failed, before[2] + busy_time)
+    names = ("of_agent", "completed", "failed", "took")
+    rows = [dict(zip(names, (key, *sums[key]), strict=True)) for key in sorted(sums)]
+    connection.execute(_ADD_WORK, rows if len(rows) > 1 else rows[0])
 
 
 def add_cache_use(connection: Connection, agent_id: str, *, hits: int, lookups: int) -> None:

@@ -97,6 +97,7 @@ class TaskDetails(BaseModel):
     metadata: dict[str, Any]
     tags: list[str]
     depends_on: list[UUID]
+    parent_task_id: UUID | None = None
     run_at: datetime | None = None
     agent: str | None = None
     pending_reason: PendingReason | None = None
@@ -131,7 +132,7 @@ class TaskOutcome(BaseModel):
     task_id: UUID
     type: str
     status: Literal[TaskStatus.COMPLETED, TaskStatus.FAILED]
-    result: Any
+    result: Annotated[Any, Field(description="of a failed task: what there is all the same")]
     completed_at: datetime
     error: TaskFailure | None = None
 

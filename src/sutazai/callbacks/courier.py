@@ -23,6 +23,7 @@ from sutazai.engine.job import (
     Lost,
     NewJob,
     Outcome,
+    Parked,
     Released,
     Succeeded,
 )
@@ -199,6 +200,9 @@ class Courier:
         code, message = ErrorCode.SERVICE_UNAVAILABLE, attempt.error or ""
         return Failed(code, message, retryable=True, value=_Tried(attempt), delay=delay)
 
+    def before_ended(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """See `Handler.before_ended`."""
+
     def ended(self, connection: Connection, endings: Sequence[Ending], now: int) -> None:
         """See `Handler.ended`."""
         for ending in endings:
@@ -233,7 +237,7 @@ def _tried(outcome: Outcome, now: int) -> _Tried | None:
             return value if isinstance(value, _Tried) else _Tried(Attempt(now, 0, None, message))
         case Lost(reason=reason):
             return _Tried(Attempt(now, 0, None, f"Unknown whether it arrived: {reason}."))
-        case Released():
+        case Released() | Parked():
             return None
         case _:
             assert_never(outcome)

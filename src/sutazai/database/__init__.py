@@ -6,7 +6,17 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from sutazai.database.lock import DirectoryLock
-from sutazai.database.unit import Database, Meter, StepFailed, Unit, metadata, signal, step, tally
+from sutazai.database.unit import (
+    Database,
+    Meter,
+    StepFailed,
+    Unit,
+    at_the_end,
+    metadata,
+    signal,
+    step,
+    tally,
+)
 
 __all__ = [
     "SQLITE_FILE",
@@ -16,6 +26,7 @@ __all__ = [
     "Meter",
     "StepFailed",
     "Unit",
+    "at_the_end",
     "metadata",
     "open_database",
     "signal",

@@ -22,9 +22,12 @@ from sutazai.database.unit import (
     Tallies,
     Unit,
     database_error,
+    forget,
     is_fault_of_unit,
+    take_lasts,
     take_signals,
     take_tallies,
+    write_lasts,
 )
 from sutazai.errors import SutazaiError
 
@@ -169,9 +172,10 @@ async def _run(
 ) -> tuple[T, list[tuple[str, str]], Tallies]:
     def with_signals(sync: Connection) -> tuple[T, list[tuple[str, str]], Tallies]:
         # Left behind where an earlier unit of this connection failed.
-        take_signals(sync)
-        take_tallies(sync)
-        return unit(sync), take_signals(sync), take_tallies(sync)
+        forget(sync)
+        result = unit(sync)
+        write_lasts(sync, take_lasts(sync))
+        return result, take_signals(sync), take_tallies(sync)
 
     return await connection.run_sync(with_signals)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection, MetaData
@@ -39,6 +39,7 @@ metadata = MetaData(
 
 _SIGNALS = "sutazai_signals"
 _TALLIES = "sutazai_tallies"
+_LASTS = "sutazai_lasts"
 
 Tallies = Mapping[tuple[str, ...], int]
 """How much was counted under each (name, label, …)."""
@@ -116,6 +117,43 @@ def take_tallies(connection: Connection) -> dict[tuple[str, ...], int]:
     return taken
 
 
+Last = Callable[[Connection, Sequence[Any]], None]
+"""Writes, at the end of a transaction, what `at_the_end` was given for it."""
+Lasts = dict[Last, list[Any]]
+
+
+def at_the_end(
+    connection: Connection, write: Callable[[Connection, Sequence[T]], None], items: Iterable[T]
+) -> None:
+    """Have `write` called with all of these items, if any, once, when the transaction ends.
+
+    For rows that everybody counts in. They are locked last, in one order, and not for long; and
+    units that share a commit write them once.
+    """
+    if given := list(items):
+        lasts: Lasts = connection.info.setdefault(_LASTS, {})
+        lasts.setdefault(write, []).extend(given)
+
+
+def take_lasts(connection: Connection) -> Lasts:
+    """What the unit just run has left for the end; clears it."""
+    taken: Lasts = connection.info.pop(_LASTS, None) or {}
+    return taken
+
+
+def write_lasts(connection: Connection, lasts: Lasts) -> None:
+    """Write it, in the same order in every transaction."""
+    for write in sorted(lasts, key=lambda one: (one.__module__, one.__qualname__)):
+        write(connection, lasts[write])
+
+
+def forget(connection: Connection) -> None:
+    """Clear what a unit has left that is undone."""
+    take_signals(connection)
+    take_tallies(connection)
+    take_lasts(connection)
+
+
 _FULL = ("its disk is full", "make room there, then try again")
 _SILENT = ("it did not answer as it should", "try again, and see the server's log if it lasts")
 _UNCHANGED = "Nothing was changed"
@@ -145,16 +183,15 @@ def step(connection: Connection, work: Callable[[], T]) -> T:
     When it is the database that fails, the unit is lost as ever.
     """
     counted = dict(connection.info.get(_TALLIES, ()))
+    left = {write: list(items) for write, items in connection.info.get(_LASTS, {}).items()}
     try:
         with connection.begin_nested():
             return work()
-    except DBAPIError as error:
-        if not is_fault_of_unit(error):
+    except Exception as error:
+        if isinstance(error, DBAPIError) and not is_fault_of_unit(error):
             raise
         connection.info[_TALLIES] = counted
-        raise StepFailed from error
-    except Exception as error:
-        connection.info[_TALLIES] = counted
+        connection.info[_LASTS] = left
         raise StepFailed from error
 
 

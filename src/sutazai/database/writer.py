@@ -14,15 +14,19 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from sutazai.database.unit import (
+    Lasts,
     Meter,
     Tallies,
     Unit,
     database_error,
+    forget,
     is_fault_of_unit,
     raisable,
     settle,
+    take_lasts,
     take_signals,
     take_tallies,
+    write_lasts,
 )
 
 T = TypeVar("T")
@@ -157,6 +161,7 @@ class Writer:
             raw = raw_connection(connection)
             raw.execute("BEGIN IMMEDIATE")
             result = work.unit(connection)
+            write_lasts(connection, take_lasts(connection))
             raw.execute("COMMIT")
         except BaseException as error:  # whatever the unit raises goes to its caller
             self._undo(error)
@@ -171,6 +176,7 @@ class Writer:
         done: list[_Done] = []
         signals: dict[tuple[str, str], None] = {}
         tallies: Counter[tuple[str, ...]] = Counter()
+        lasts: Lasts = {}
         try:
             connection = self._connected()
             raw = raw_connection(connection)
@@ -180,8 +186,7 @@ class Writer:
                 try:
                     result = work.unit(connection)
                 except BaseException as error:
-                    take_signals(connection)
-                    take_tallies(connection)
+                    forget(connection)
                     if not raw.in_transaction:  # SQLite gave all of it up
                         raise
                     raw.execute("ROLLBACK TO unit")
@@ -189,8 +194,11 @@ class Writer:
                 else:
                     signals.update(dict.fromkeys(take_signals(connection)))
                     tallies.update(take_tallies(connection))
+                    for write, items in take_lasts(connection).items():
+                        lasts.setdefault(write, []).extend(items)
                     done.append(_Done(work, result, None))
                 raw.execute("RELEASE unit")
+            write_lasts(connection, lasts)
             raw.execute("COMMIT")
         except BaseException as error:
             self._undo(error)
@@ -209,8 +217,7 @@ class Writer:
         if self._connection is None:
             return
         try:
-            take_signals(self._connection)
-            take_tallies(self._connection)
+            forget(self._connection)
             raw = raw_connection(self._connection)
             if raw.in_transaction:
                 raw.execute("ROLLBACK")

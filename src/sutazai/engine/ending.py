@@ -17,6 +17,7 @@ from sutazai.engine.job import (
     Job,
     Lost,
     Outcome,
+    Parked,
     Released,
     Succeeded,
     retry_delay,
@@ -50,6 +51,8 @@ def decide(job: Job, outcome: Outcome, *, now: int) -> Ending:
             return Ending(job, outcome, final=job.attempt >= job.max_attempts, run_at=None)
         case Released(run_at=run_at):
             return Ending(job, outcome, final=False, run_at=run_at)
+        case Parked():
+            return Ending(job, outcome, final=False, run_at=None)
         case _:
             assert_never(outcome)
 
@@ -60,13 +63,20 @@ def apply(
     """End the attempts still held, tell their handlers, drop the rest; how many counted."""
     if not endings:
         return 0
+    lock_first(connection, endings, handlers)
     done = store.finish(
         connection, [store.Held(end.job.id, end.job.token) for end in endings if end.final]
     )
     done |= store.put_back(
         connection,
         [
-            store.Again(end.job.id, end.job.token, end.run_at, _attempts_used(end))
+            store.Again(
+                end.job.id,
+                end.job.token,
+                end.run_at,
+                _attempts_used(end),
+                held=isinstance(end.outcome, Parked),
+            )
             for end in endings
             if not end.final
         ],
@@ -79,13 +89,21 @@ def apply(
     return len(accepted)
 
 
+def lock_first(connection: Connection, endings: Sequence[Ending], handlers: Handlers) -> None:
+    """Take the handlers' locks that come before those of the jobs which these ends take away."""
+    final = (end.job for end in endings if end.final)
+    for kind, group in by_kind(final, lambda job: job.kind):
+        handlers[kind].before_ended(connection, group)
+
+
 def apply_apart(
-    connection: Connection, endings: Iterable[Ending], handlers: Handlers, *, now: int
+    connection: Connection, endings: Sequence[Ending], handlers: Handlers, *, now: int
 ) -> None:
     """As `apply`, but an end that its handler cannot record does not take the others with it.
 
     It becomes a failure; where not even that can be recorded, it is left for later.
     """
+    lock_first(connection, endings, handlers)
     for end in endings:
         for candidate in (end, decide(end.job, _UNRECORDED, now=now)):
             try:
@@ -109,13 +127,15 @@ def _shown(end: Ending) -> str:
             return "lost" if end.final else "rescued"
         case Released():
             return "released"
+        case Parked():
+            return "parked"
         case _:
             assert_never(end.outcome)
 
 
 def _attempts_used(ending: Ending) -> int:
-    released = isinstance(ending.outcome, Released)
-    return ending.job.attempt - 1 if released else ending.job.attempt
+    unused = isinstance(ending.outcome, Released | Parked)
+    return ending.job.attempt - 1 if unused else ending.job.attempt
 
 
 def by_kind(items: Iterable[T], kind_of: Callable[[T], str]) -> list[tuple[str, list[T]]]:

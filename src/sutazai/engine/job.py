@@ -86,14 +86,21 @@ class Lost(msgspec.Struct, frozen=True):
     reason: str
 
 
-Outcome = Succeeded | Failed | Released | Lost
+class Parked(msgspec.Struct, frozen=True):
+    """The attempt waits for other work and holds nothing meanwhile; it uses up no attempt.
+
+    The job is held: whoever ends what it waits for lets it go by `store.unhold`.
+    """
+
+
+Outcome = Succeeded | Failed | Released | Parked | Lost
 
 
 class Ending(NamedTuple):
     """An attempt that is over, with what becomes of its job.
 
     `final`: the job is gone. Otherwise it runs again at `run_at` (microseconds), or at once where
-    that is None.
+    that is None, unless it was parked.
     """
 
     job: Job
@@ -118,6 +125,13 @@ class Handler(Protocol):
 
     async def run(self, job: Job, prepared: Any) -> Outcome:
         """Do the work, outside of any transaction; cancellation means to stop at once."""
+        ...
+
+    def before_ended(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """Jobs are about to end for good: whatever `ended` locks besides, it locks here.
+
+        These locks come before those of the jobs; whether the ends are accepted is not known yet.
+        """
         ...
 
     def ended(self, connection: Connection, endings: Sequence[Ending], now: int) -> None:

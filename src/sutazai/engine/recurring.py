@@ -53,6 +53,9 @@ class Recurring:
             await chore.work()
         return Succeeded()
 
+    def before_ended(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """See `Handler.before_ended`."""
+
     def ended(self, connection: Connection, endings: Sequence[Ending], now: int) -> None:
         """See `Handler.ended`."""
         for ending in endings:

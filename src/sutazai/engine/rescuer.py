@@ -90,7 +90,9 @@ class Rescuer:
 
 def _rescue(handlers: Handlers, apply: _Apply, connection: Connection) -> int:
     now = clock.now()
-    jobs = store.lapsed(connection, now=now)
+    lost = store.lapsed(connection, now=now)
+    ending.lock_first(connection, [ending.decide(job, _LOST, now=now) for job in lost], handlers)
+    jobs = store.still_held(connection, lost) if lost else []
     endings = [ending.decide(job, _LOST, now=now) for job in jobs]
     apply(connection, endings, handlers, now=now)
     return len(jobs)

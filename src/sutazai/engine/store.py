@@ -123,12 +123,13 @@ class Held(NamedTuple):
 
 
 class Again(NamedTuple):
-    """An attempt to be followed by another, at a time or (None) at once."""
+    """An attempt to be followed by another, at a time or (None) at once; or when it is let go."""
 
     id: int
     token: int
     run_at: int | None
     attempt: int
+    held: bool = False
 
 
 def _job(row: Row[*tuple[Any, ...]]) -> Job:
@@ -143,13 +144,19 @@ def enqueue_unless_there(connection: Connection, job: NewJob) -> None:
     signal(connection, SCHEDULED)
 
 
+def _state(*, held: bool, run_at: int | None) -> str:
+    if held:
+        return "held"
+    return "ready" if run_at is None else "scheduled"
+
+
 def _row(job: NewJob) -> dict[str, object]:
     return {
         "key": job.key,
         "kind": job.kind,
         "queue": job.queue,
         "priority": job.priority,
-        "state": "held" if job.held else "ready" if job.run_at is None else "scheduled",
+        "state": _state(held=job.held, run_at=job.run_at),
         "payload": job.payload,
         "attempt": 0,
         "max_attempts": job.max_attempts,
@@ -250,7 +257,7 @@ def put_back(connection: Connection, again: Sequence[Again]) -> set[int]:
             update(JOBS)
             .where(JOBS.c.id == item.id, JOBS.c.token == item.token, _IS_RUNNING)
             .values(
-                state="ready" if item.run_at is None else "scheduled",
+                state=_state(held=item.held, run_at=item.run_at),
                 run_at=item.run_at,
                 attempt=item.attempt,
                 token=JOBS.c.token + 1,
@@ -262,6 +269,8 @@ def put_back(connection: Connection, again: Sequence[Again]) -> set[int]:
         ).one_or_none()
         if row is not None:
             done.add(row.id)
+            if item.held:
+                continue
             if item.run_at is None:
                 signal(connection, READY, row.queue)
             else:
@@ -293,15 +302,26 @@ def postpone(connection: Connection, held: Held, *, lease_expires_at: int) -> No
 
 
 def lapsed(connection: Connection, *, now: int, limit: int = 100) -> list[Job]:
-    """Running jobs whose lease is over, locked for this transaction."""
-    rows = connection.execute(
-        select(*_FIELDS)
-        .where(_IS_RUNNING, JOBS.c.lease_expires_at < now)
-        .order_by(JOBS.c.lease_expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
+    """Running jobs whose lease is over."""
+    query = select(*_FIELDS).where(_IS_RUNNING, JOBS.c.lease_expires_at < now)
+    rows = connection.execute(query.order_by(JOBS.c.lease_expires_at).limit(limit))
     return [_job(row) for row in rows]
+
+
+def still_held(connection: Connection, jobs: Sequence[Job]) -> list[Job]:
+    """Those of these attempts that go on and that nobody else is ending, locked."""
+    ids = [job.id for job in jobs]
+    query = select(JOBS.c.id, JOBS.c.token).where(JOBS.c.id.in_(ids), _IS_RUNNING)
+    rows = connection.execute(query.order_by(JOBS.c.id).with_for_update(skip_locked=True))
+    held = {Held(*row) for row in rows}
+    return [job for job in jobs if Held(job.id, job.token) in held]
+
+
+def lock(connection: Connection, keys: Sequence[str]) -> None:
+    """Lock the live jobs of these keys for this transaction."""
+    if keys:
+        query = select(JOBS.c.id).where(JOBS.c.key.in_(keys)).order_by(JOBS.c.id)
+        connection.execute(query.with_for_update())
 
 
 def void_leases(connection: Connection) -> int:

@@ -45,6 +45,8 @@ EVENT_TYPES = (
     _task("assigned", "An agent has taken a task."),
     _task("started", "An attempt at a task has begun."),
     _task("progress", "An agent reports how far it is.", "progress"),
+    _task("waiting", "A task waits for what its agent delegated, and holds no agent."),
+    _task("resumed", "A task goes on: what its agent delegated has ended."),
     _task("retrying", "An attempt failed; another follows.", "reason", "run_at"),
     _task("completed", "A task completed; its result is there."),
     _task("failed", "A task failed; no attempt follows.", "error"),

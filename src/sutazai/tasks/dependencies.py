@@ -8,7 +8,7 @@ from sutazai.engine import store as jobs
 from sutazai.errors import ErrorCode
 from sutazai.events import log
 from sutazai.events.model import SYSTEM
-from sutazai.tasks import store
+from sutazai.tasks import children_store, store
 from sutazai.tasks.model import PendingReason, TaskEnded, TaskError, TaskStatus
 from sutazai.tasks.notices import notice
 
@@ -30,6 +30,14 @@ def make_queued(
     log.append(connection, [notice("task.queued", task, SYSTEM) for task in queued], now=now)
 
 
+def let_go_idle(connection: Connection, parked: Sequence[str], *, now: int) -> None:
+    """Inside the unit that parks tasks: let those go on whose last child has ended meanwhile."""
+    busy = {child.parent_id for child in children_store.open_children(connection, parked)}
+    idle = [task_id for task_id in parked if task_id not in busy]
+    if idle:
+        jobs.unhold(connection, idle, now=now)
+
+
 def follow(
     connection: Connection, over: Sequence[TaskEnded], directory: AgentDirectory, *, now: int
 ) -> list[TaskEnded]:
@@ -44,6 +52,8 @@ def follow(
             perhaps_free[task_id] = None
         else:
             bad[task_id] = ended[other]
+    # Of two transactions that end what one task waits for, the later one is to see the earlier.
+    jobs.lock(connection, list(perhaps_free))
     free = [
         task_id
         for task_id in perhaps_free
@@ -60,12 +70,13 @@ def follow(
 
 def _fail(connection: Connection, bad: dict[str, TaskEnded], *, now: int) -> list[TaskEnded]:
     failed: list[TaskEnded] = []
+    for task_id in sorted(bad):  # before the tasks: the order in which locks are taken
+        jobs.cancel(connection, task_id)
     for task in store.lock(connection, list(bad)).values():
         if task.status.is_final:
             continue
         cause = bad[task.task_id]
         message = f"The task {cause.task_id} it depends on ended as {cause.status}."
-        jobs.cancel(connection, task.task_id)
         values = {"error_code": ErrorCode.CONFLICT, "error_message": message, "ended_at": now}
         store.move(connection, [store.Move(task, TaskStatus.FAILED, values)])
         error = {"code": ErrorCode.CONFLICT, "message": message}
@@ -80,6 +91,7 @@ def _fail(connection: Connection, bad: dict[str, TaskEnded], *, now: int) -> lis
                 task.submitted_by,
                 task.callback_url,
                 error=told,
+                parent_id=task.parent_id,
             )
         )
     return failed

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Column, SmallInteger, String, Table, delete, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sutazai.clock import SECOND
-from sutazai.database import Connection, metadata
+from sutazai.database import Connection, at_the_end, metadata
 
 ENDS = Table(
     "task_ends",
@@ -56,6 +56,10 @@ class End(NamedTuple):
 
 def record(connection: Connection, ends: Iterable[End]) -> None:
     """Count ends, in the transaction that makes them."""
+    at_the_end(connection, _write, ends)
+
+
+def _write(connection: Connection, ends: Sequence[End]) -> None:
     dialect = connection.dialect.name
     slot = 0 if dialect == "sqlite" else random.randrange(_SLOTS)  # noqa: S311  # spreads locks
     sums: dict[tuple[str, int, str, int], tuple[int, int]] = {}

@@ -9,7 +9,7 @@ from sutazai import clock
 from sutazai.agents.service import AgentDirectory
 from sutazai.database import Database
 from sutazai.errors import SutazaiError
-from sutazai.tasks import store
+from sutazai.tasks import counts_store, store
 from sutazai.tasks.model import TaskStatus
 
 _logger = structlog.get_logger(__name__)
@@ -49,7 +49,7 @@ class Estimator:
 
     async def _refresh(self, wanted: str) -> None:
         try:
-            counts = await self._database.read(store.counts)
+            counts = await self._database.read(counts_store.counts)
             self._backlog = {}
             for (task_type, status), count in counts.items():
                 if status in _BACKLOG:

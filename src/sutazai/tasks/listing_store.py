@@ -6,8 +6,9 @@ from sqlalchemy import Select, func, select
 
 from sutazai.clock import SECOND
 from sutazai.database import Connection
+from sutazai.tasks.counts_store import COUNTS
 from sutazai.tasks.model import Task, TaskFilter
-from sutazai.tasks.store import COUNTS, TAGS, TASKS, task
+from sutazai.tasks.store import TAGS, TASKS, task
 
 MOST_COUNTED = 10_000
 """Totals of filters without a kept counter are exact up to here."""
@@ -23,6 +24,7 @@ def _narrow(query: Select[Any], wanted: TaskFilter) -> Select[Any]:
         TASKS.c.assigned_agent: wanted.agent,
         TASKS.c.priority: wanted.priority,
         TASKS.c.submitted_by: wanted.submitted_by,
+        TASKS.c.parent_id: wanted.parent,
     }
     for column, value in equal.items():
         if value is not None:

@@ -42,11 +42,12 @@ TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
 
 
 class PendingReason(StrEnum):
-    """Why a task cannot run yet."""
+    """Why a task cannot run yet, or (`children`) cannot go on: it waits for what it delegated."""
 
     NO_AGENT = "no_agent"
     SCHEDULED = "scheduled"
     DEPENDENCY = "dependency"
+    CHILDREN = "children"
 
 
 class TaskDraft(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +64,7 @@ class TaskDraft(msgspec.Struct, frozen=True, kw_only=True):
     agent: str | None = None
     tags: tuple[str, ...] = ()
     callback_url: str | None = None
+    parent_id: str | None = None
 
 
 class NewTask(NamedTuple):
@@ -106,6 +108,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int | None
     ended_at: int | None
     error: TaskError | None
+    parent_task_id: str | None = None
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -143,6 +146,7 @@ class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
     submitted_by: str | None = None
     created_after: int | None = None
     created_before: int | None = None
+    parent: str | None = None
 
     @property
     def is_only_by_status(self) -> bool:
@@ -169,3 +173,4 @@ class TaskEnded(NamedTuple):
     callback_url: str | None
     error: TaskError | None = None
     result: str | None = None
+    parent_id: str | None = None

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -40,8 +41,19 @@ _logger = structlog.get_logger(__name__)
 
 _FINAL_EVENTS = frozenset({"task.completed", "task.failed", "task.cancelled"})
 
-TellEnded = Callable[[Connection, Sequence[TaskEnded], int], None]
 CheckUrl = Callable[[str], Awaitable[None]]
+
+
+class Ends(Protocol):
+    """Who runs the hooks around tasks' ends."""
+
+    def before_tasks_end(self, connection: Connection, task_ids: Sequence[str]) -> None:
+        """Take the locks that come before those of these tasks, which may be about to end."""
+        ...
+
+    def task_ended(self, connection: Connection, over: Sequence[TaskEnded], now: int) -> None:
+        """Tell whatever waits for these tasks; in the transaction that ends them."""
+        ...
 
 
 class Tasks:
@@ -53,17 +65,17 @@ class Tasks:
         database: Database,
         hub: EventHub,
         directory: AgentDirectory,
-        tell_ended: TellEnded,
+        ends: Ends,
         check_callback_url: CheckUrl,
         tracing: Tracing | None = None,
     ) -> None:
-        """`tell_ended` runs the hooks of a task's end, for the ends this service brings about.
+        """`ends` is told of the ends that this service brings about.
 
         `check_callback_url` raises VALIDATION_ERROR for a URL that may not be called.
         """
         self._database = database
         self._directory = directory
-        self._tell_ended = tell_ended
+        self._ends = ends
         self._check_callback_url = check_callback_url
         self._tracing = tracing
         self._estimator = Estimator(database=database, directory=directory)
@@ -311,7 +323,8 @@ class Tasks:
         return await self._find(task_id)
 
     def _cancel(self, task_id: str, origin: Origin, connection: Connection) -> None:
-        # The job first: the order in which the engine takes its locks.
+        # In the order in which the engine takes its locks.
+        self._ends.before_tasks_end(connection, [task_id])
         jobs.cancel(connection, task_id)
         task = store.lock(connection, [task_id]).get(task_id)
         if task is None:
@@ -324,7 +337,7 @@ class Tasks:
         self._end_as_cancelled(connection, [task], origin)
 
     def withdraw(self, connection: Connection, task_ids: Sequence[str], *, origin: Origin) -> None:
-        """Inside a unit: cancel those of these tasks that have not ended."""
+        """Inside a unit that has locked what waits for them: cancel those that have not ended."""
         for task_id in sorted(task_ids):
             jobs.cancel(connection, task_id)
         found = store.lock(connection, task_ids).values()
@@ -340,10 +353,17 @@ class Tasks:
         after = [task._replace(status=cancelled) for task in going]
         log.append(connection, [notice("task.cancelled", one, origin) for one in after], now=now)
         over = [
-            TaskEnded(one.task_id, one.type, one.status, one.submitted_by, one.callback_url)
+            TaskEnded(
+                one.task_id,
+                one.type,
+                one.status,
+                one.submitted_by,
+                one.callback_url,
+                parent_id=one.parent_id,
+            )
             for one in after
         ]
-        self._tell_ended(connection, over, now)
+        self._ends.task_ended(connection, over, now)
 
     # --- agents that come online
 

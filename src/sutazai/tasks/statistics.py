@@ -8,7 +8,7 @@ from sutazai import clock, ids
 from sutazai.clock import SECOND
 from sutazai.database import Connection, Database
 from sutazai.engine import store as jobs
-from sutazai.tasks import ends_store, store
+from sutazai.tasks import counts_store, ends_store
 from sutazai.tasks.model import TaskStatus
 
 WINDOW_SECONDS = 3600
@@ -54,7 +54,7 @@ class Statistics:
 
 def _read(connection: Connection) -> TaskStatistics:
     now = clock.now()
-    counts = store.counts(connection)
+    counts = counts_store.counts(connection)
     queued = [
         task_type
         for (task_type, status), count in sorted(counts.items())

@@ -1,6 +1,5 @@
 """The tasks' tables: one function writes a task, one moves it, the rest read."""
 
-import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,16 +16,15 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
-    delete,
     func,
     insert,
     select,
+    text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from sutazai.database import Connection, metadata, tally
-from sutazai.tasks import ends_store
+from sutazai.tasks import counts_store, ends_store
 from sutazai.tasks.model import (
     TRANSITIONS,
     NewTask,
@@ -64,11 +62,20 @@ TASKS = Table(
     Column("error_code", String(32)),
     Column("error_message", Text),
     Column("callback_url", Text),
+    # The task that had this one done: see `children_store`, and executions of workflows.
+    Column("parent_id", String(36)),
     Index("ix_tasks_status", "status", "task_id"),
     Index("ix_tasks_type", "type", "task_id"),
     Index("ix_tasks_priority", "priority", "task_id"),
     Index("ix_tasks_submitted_by", "submitted_by", "task_id"),
     Index("ix_tasks_assigned_agent", "assigned_agent", "task_id"),
+    Index(
+        "ix_tasks_parent_id",
+        "parent_id",
+        "task_id",
+        postgresql_where=text("parent_id IS NOT NULL"),
+        sqlite_where=text("parent_id IS NOT NULL"),
+    ),
 )
 
 RESULTS = Table(
@@ -92,17 +99,6 @@ DEPENDENCIES = Table(
     Column("task_id", String(36), primary_key=True),
 )
 
-COUNTS = Table(
-    "task_counts",
-    metadata,
-    Column("type", String(64), primary_key=True),
-    Column("status", String(16), primary_key=True),
-    # Several rows a count on PostgreSQL, or every writer would wait for the same row's lock.
-    Column("slot", SmallInteger, primary_key=True),
-    Column("count", BigInteger, nullable=False),
-)
-
-_SLOTS = 16
 _INSERT_TASK = insert(TASKS)
 _INSERT_RESULT = insert(RESULTS)
 
@@ -120,32 +116,8 @@ class Moving(NamedTuple):
     started_at: int | None
     agent: str | None
     callback_url: str | None
-
-
-def _count_upsert(module: Any) -> Any:
-    statement = module.insert(COUNTS)
-    return statement.on_conflict_do_update(
-        index_elements=["type", "status", "slot"],
-        set_={"count": COUNTS.c.count + statement.excluded.count},
-    )
-
-
-_UPSERT_COUNT = {"sqlite": _count_upsert(sqlite), "postgresql": _count_upsert(postgresql)}
-
-
-def _count(connection: Connection, changes: Mapping[tuple[str, str], int]) -> None:
-    dialect = connection.dialect.name
-    slot = 0 if dialect == "sqlite" else random.randrange(_SLOTS)  # noqa: S311  # spreads locks
-    rows = [
-        # Always in the same order, so that two transactions cannot wait for each other.
-        {"type": key[0], "status": key[1], "slot": slot, "count": change}
-        for key, change in sorted(changes.items())
-        if change
-    ]
-    if len(rows) == 1:
-        connection.execute(_UPSERT_COUNT[dialect], rows[0])
-    elif rows:
-        connection.execute(_UPSERT_COUNT[dialect], rows)
+    pending_reason: str | None
+    parent_id: str | None
 
 
 def add(
@@ -178,6 +150,7 @@ def add(
             "created_at": now,
             "run_at": draft.run_at,
             "callback_url": draft.callback_url,
+            "parent_id": draft.parent_id,
         }
         for task_id, draft, status, reason in tasks
     ]
@@ -189,7 +162,7 @@ def add(
     if pairs:
         rows = [{"depends_on": other, "task_id": task_id} for other, task_id in pairs]
         connection.execute(insert(DEPENDENCIES), rows)
-    _count(connection, Counter((one.draft.type, one.status.value) for one in tasks))
+    counts_store.count(connection, Counter((one.draft.type, one.status.value) for one in tasks))
     for one in tasks:
         tally(connection, "tasks_accepted", one.draft.type)
 
@@ -209,6 +182,8 @@ _MOVING = (
     TASKS.c.started_at,
     TASKS.c.agent,
     TASKS.c.callback_url,
+    TASKS.c.pending_reason,
+    TASKS.c.parent_id,
 )
 
 
@@ -271,7 +246,7 @@ def move(connection: Connection, moves: Sequence[Move]) -> None:
         batches.setdefault(columns, []).append(row)
     for columns, rows in batches.items():
         connection.execute(_update_for(columns), rows if len(rows) > 1 else rows[0])
-    _count(connection, counts)
+    counts_store.count(connection, counts)
     ends_store.record(connection, ends)
 
 
@@ -330,6 +305,7 @@ class Work(NamedTuple):
     metadata: dict[str, Any]
     request_id: str | None
     could_start_at: int
+    goes_on: bool = False
 
 
 def work(connection: Connection, task_ids: Sequence[str]) -> dict[str, Work]:
@@ -367,6 +343,7 @@ def task(row: Any) -> Task:
         started_at=row.started_at,
         ended_at=row.ended_at,
         error=TaskError(code, row.error_message) if code else None,
+        parent_task_id=row.parent_id,
     )
 
 
@@ -449,37 +426,6 @@ def unfinished_dependencies(connection: Connection, task_id: str) -> int:
         .where(DEPENDENCIES.c.task_id == task_id)
         .where(TASKS.c.status != TaskStatus.COMPLETED.value)
     ).scalar_one()
-
-
-def counts(connection: Connection) -> dict[tuple[str, str], int]:
-    """How many tasks there are of each (type, status)."""
-    rows = connection.execute(
-        select(COUNTS.c.type, COUNTS.c.status, func.sum(COUNTS.c.count)).group_by(
-            COUNTS.c.type, COUNTS.c.status
-        )
-    )
-    return {(row[0], row[1]): int(row[2]) for row in rows}
-
-
-_FINAL = tuple(status.value for status in TaskStatus if status.is_final)
-
-
-def remove_ended(connection: Connection, *, before: int, limit: int = 500) -> int:
-    """Delete up to `limit` tasks that ended before a moment, with all of theirs; how many went."""
-    rows = connection.execute(
-        select(TASKS.c.task_id, TASKS.c.type, TASKS.c.status)
-        .where(TASKS.c.status.in_(_FINAL), TASKS.c.ended_at < before)
-        .order_by(TASKS.c.task_id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
-    gone = [row.task_id for row in rows]
-    if gone:
-        for table in (RESULTS, TAGS, DEPENDENCIES, TASKS):
-            connection.execute(delete(table).where(table.c.task_id.in_(gone)))
-        changes = Counter((row.type, row.status) for row in rows)
-        _count(connection, {key: -number for key, number in changes.items()})
-    return len(gone)
 
 
 def recent_durations(connection: Connection, task_type: str, *, limit: int = 50) -> list[int]:

@@ -160,7 +160,7 @@ TALLIES: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "tasks_ended": ("sutazai_tasks_ended", "Tasks that reached a final status", ("type", "status")),
     "attempts": (
         "sutazai_job_attempts",
-        "Ended attempts at jobs: succeeded, failed, retried, released, rescued or lost",
+        "Ended attempts at jobs: succeeded, failed, retried, released, parked, rescued or lost",
         ("kind", "outcome"),
     ),
     "cache": ("sutazai_result_cache_lookups", "Look-ups in the result cache", ("result",)),

@@ -1,6 +1,6 @@
 """What moves executions on: in the transaction that ends a task, and in no other place."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -12,7 +12,7 @@ from sutazai.events import log
 from sutazai.events.model import Origin
 from sutazai.tasks.model import TaskEnded, TaskStatus
 from sutazai.tasks.service import Tasks
-from sutazai.workflows import store
+from sutazai.workflows import finding_store, store
 from sutazai.workflows.graph import Graph, with_statuses
 from sutazai.workflows.model import (
     Execution,
@@ -25,12 +25,16 @@ from sutazai.workflows.settling import Change, Settlement, approval_key, change_
 
 _MOST_GRAPHS = 256
 
+OnExecutionEnded = Callable[[Connection, str], None]
+
 
 class Advancer:
     """Begins, advances and ends executions, inside of units."""
 
-    def __init__(self, *, tasks: Tasks) -> None:
+    def __init__(self, *, tasks: Tasks, on_execution_ended: OnExecutionEnded) -> None:
+        """`on_execution_ended` is told of those that a task had executed."""
         self._tasks = tasks
+        self._on_execution_ended = on_execution_ended
         self._graphs: dict[tuple[str, int], Graph] = {}
 
     def graph(self, connection: Connection, workflow_id: str, version: int) -> Graph:
@@ -51,6 +55,20 @@ class Advancer:
         log.append(connection, [notice("started", execution, origin)], now=execution.started_at)
         tally(connection, "executions", "started")
         return self._settlement(connection, execution).settle({}, everything=True)
+
+    def before_tasks_end(self, connection: Connection, task_ids: Sequence[str]) -> None:
+        """The hook before tasks' ends: lock the executions that they were done for."""
+        if connection.dialect.name != "sqlite":  # where one transaction writes at a time
+            self.lock_first(connection, finding_store.executions_of_tasks(connection, task_ids))
+
+    def lock_first(self, connection: Connection, execution_ids: Iterable[str]) -> None:
+        """Lock executions, each by the outermost one above it, before anything else is locked.
+
+        Who holds that one may lock whatever belongs to it in any order.
+        """
+        if connection.dialect.name != "sqlite":
+            outermost = finding_store.outermost(connection, execution_ids)
+            finding_store.lock_executions(connection, outermost)
 
     def on_task_ended(self, connection: Connection, over: Sequence[TaskEnded]) -> None:
         """The hook of tasks' ends: advance the executions that they were done for."""
@@ -98,8 +116,12 @@ class Advancer:
         return after
 
     def tell_parent(self, connection: Connection, execution: Execution) -> None:
-        """If the execution has ended, end the step that it was executed for."""
-        if execution.parent is None or not execution.status.is_final:
+        """If the execution has ended, end the step, or tell the task, that it was executed for."""
+        if not execution.status.is_final:
+            return
+        if execution.parent is None:
+            if execution.task_id is not None:
+                self._on_execution_ended(connection, execution.execution_id)
             return
         parent_id, position = execution.parent
         parent = store.get_execution(connection, parent_id, lock=True)

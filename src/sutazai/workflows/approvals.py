@@ -33,12 +33,16 @@ class Expiry:
         """See `Handler.run`; what is to be done is done with the job's end."""
         return Succeeded()
 
+    def before_ended(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """See `Handler.before_ended`."""
+        self._advancer.lock_first(connection, [_place(job)[0] for job in jobs])
+
     def ended(self, connection: Connection, endings: Sequence[Ending], now: int) -> None:
         """See `Handler.ended`."""
         for ending in endings:
             if not ending.final:
                 continue
-            execution_id, position = msgspec.json.decode(ending.job.payload, type=tuple[str, int])
+            execution_id, position = _place(ending.job)
             execution = store.get_execution(connection, execution_id, lock=True)
             if execution is None or execution.status.is_final or execution.state[position] != "w":
                 continue
@@ -46,3 +50,8 @@ class Expiry:
             error = StepError(ErrorCode.TASK_TIMEOUT, "Nobody approved or refused it in time.")
             change = Change(StepStatus.FAILED, error)
             self._advancer.runs_ended(connection, execution, [(run, change)])
+
+
+def _place(job: Job) -> tuple[str, int]:
+    """The execution and the position of the step that waits."""
+    return msgspec.json.decode(job.payload, type=tuple[str, int])

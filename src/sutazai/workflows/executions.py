@@ -90,9 +90,10 @@ class Executions:
 
     async def details(self, execution_id: str) -> ExecutionDetails:
         """An execution with every step, its task and its output."""
-        return await self._database.read(partial(self._details, execution_id))
+        return await self._database.read(partial(self.read_details, execution_id))
 
-    def _details(self, execution_id: str, connection: Connection) -> ExecutionDetails:
+    def read_details(self, execution_id: str, connection: Connection) -> ExecutionDetails:
+        """Inside a unit: see `details`."""
         execution = _existing(execution_id, connection)
         graph = self._advancer.graph(connection, execution.workflow_id, execution.version)
         runs = store.runs(connection, execution_id)
@@ -133,11 +134,15 @@ class Executions:
 
     # --- changing
 
+    def _locked(self, execution_id: str, connection: Connection) -> Execution:
+        self._advancer.lock_first(connection, [execution_id])
+        return _existing(execution_id, connection, lock=True)
+
     async def cancel(self, execution_id: str, *, origin: Origin) -> Execution:
         """End an execution and its tasks; CONFLICT when it has ended, but for a cancelled one."""
 
         def unit(connection: Connection) -> Execution:
-            execution = _existing(execution_id, connection, lock=True)
+            execution = self._locked(execution_id, connection)
             if execution.status is ExecutionStatus.CANCELLED:
                 return execution
             if execution.status.is_final:
@@ -158,7 +163,7 @@ class Executions:
         return await self._run(partial(self._retry, execution_id, origin), replay)
 
     def _retry(self, execution_id: str, origin: Origin, connection: Connection) -> Execution:
-        execution = _existing(execution_id, connection, lock=True)
+        execution = self._locked(execution_id, connection)
         if execution.status not in (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED):
             raise _conflict(execution, "only what failed or was cancelled can be tried again")
         if execution.parent is not None:
@@ -189,7 +194,7 @@ class Executions:
         return await self._run(partial(self._pause, execution_id, origin), replay)
 
     def _pause(self, execution_id: str, origin: Origin, connection: Connection) -> Execution:
-        execution = _existing(execution_id, connection, lock=True)
+        execution = self._locked(execution_id, connection)
         if execution.status is ExecutionStatus.PAUSED:
             return execution
         if execution.status.is_final:
@@ -208,7 +213,7 @@ class Executions:
         return await self._run(partial(self._resume, execution_id, origin), replay)
 
     def _resume(self, execution_id: str, origin: Origin, connection: Connection) -> Execution:
-        execution = _existing(execution_id, connection, lock=True)
+        execution = self._locked(execution_id, connection)
         if execution.status is ExecutionStatus.RUNNING:
             return execution
         if execution.status.is_final:
@@ -237,7 +242,7 @@ class Executions:
         """
 
         def make(connection: Connection) -> Execution:
-            execution = _existing(execution_id, connection, lock=True)
+            execution = self._locked(execution_id, connection)
             graph = self._advancer.graph(connection, execution.workflow_id, execution.version)
             position = graph.positions.get(step_id)
             if position is None or graph.steps[position].type != APPROVAL:

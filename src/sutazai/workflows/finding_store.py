@@ -1,6 +1,6 @@
-"""Looking up many workflows, executions and runs at once."""
+"""Looking up, and locking, many workflows, executions and runs at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import bindparam, select, tuple_
 
@@ -68,3 +68,32 @@ def items(connection: Connection, wanted: ItemsOf) -> list[Run]:
     execution_id, position, first, limit = wanted
     values = {"of_execution": execution_id, "of_position": position, "first": first, "most": limit}
     return [run_of(row) for row in connection.execute(_ITEMS, values)]
+
+
+# --- locks
+
+
+def executions_of_tasks(connection: Connection, task_ids: Sequence[str]) -> list[str]:
+    """The executions that these tasks are for; most tasks are for none."""
+    query = select(RUNS.c.execution_id).distinct().where(RUNS.c.task_id.in_(task_ids))
+    return list(connection.execute(query).scalars())
+
+
+def outermost(connection: Connection, execution_ids: Iterable[str]) -> set[str]:
+    """The executions that these are steps of, at any depth, or are themselves."""
+    found: set[str] = set()
+    left = set(execution_ids)
+    while left:
+        query = select(EXECUTIONS.c.execution_id, EXECUTIONS.c.parent_id)
+        rows = connection.execute(query.where(EXECUTIONS.c.execution_id.in_(left))).all()
+        found |= {row[0] for row in rows if row[1] is None}
+        left = {row[1] for row in rows if row[1] is not None}
+    return found
+
+
+def lock_executions(connection: Connection, execution_ids: Iterable[str]) -> None:
+    """Lock executions for this transaction, in the order of their ids."""
+    ids = sorted(execution_ids)
+    if ids:
+        query = select(EXECUTIONS.c.execution_id).where(EXECUTIONS.c.execution_id.in_(ids))
+        connection.execute(query.order_by(EXECUTIONS.c.execution_id).with_for_update())

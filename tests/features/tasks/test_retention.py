@@ -16,7 +16,7 @@ from sutazai.database import Connection, Database, open_database
 from sutazai.engine.recurring import in_batches
 from sutazai.events import log
 from sutazai.events.model import SYSTEM, NewEvent
-from sutazai.tasks import retention, store
+from sutazai.tasks import counts_store, retention, store
 from tests.api.agents import Obedient, Twin
 from tests.api.server import JSON, Server, ended, error_of, serving, settings_for, submit
 
@@ -38,7 +38,7 @@ class Watched(NamedTuple):
 
 
 def _counts(connection: Connection) -> tuple[Counts, Counts]:
-    kept = {key: number for key, number in store.counts(connection).items() if number}
+    kept = {key: number for key, number in counts_store.counts(connection).items() if number}
     columns = (store.TASKS.c.type, store.TASKS.c.status)
     rows = connection.execute(select(*columns, func.count()).group_by(*columns))
     return kept, {(row[0], row[1]): row[2] for row in rows}
