@@ -10,6 +10,7 @@ from sutazai.agents.contract import Agent
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.repositories import Repositories
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
+from sutazai.builtin_agents.change_summarizer import ChangeSummarizer
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
@@ -65,6 +66,7 @@ def built_in_agents(
         ),
         TypeChecker(pool=pool, code=code),
         DocGenerator(pool=pool, code=code, sandbox=sandbox),
+        ChangeSummarizer(pool=pool, code=code),
     ]
 
 

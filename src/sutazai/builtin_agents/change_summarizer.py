@@ -1,6 +1,7 @@
 """The agent that says what a change changes: `change-summarizer-01`."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -8,20 +9,21 @@ import msgspec
 from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
 from sutazai.analysis.changes.summary import SummaryRequest, summarise_change
 from sutazai.analysis.globs import InputError
-from sutazai.analysis.pool import AnalysisError, AnalysisPool
+from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.protocol import Place
-from sutazai.errors import ErrorCode
+from sutazai.builtin_agents.code_input import CodeInput
 
 
 class ChangeSummarizer:
     """Reads a diff, or commits of the workspace's repository.
 
-    `place` is the workspace, None for none. The pool is the caller's to close.
+    A diff's files are looked up where the task says: in the workspace, or in a repository. The
+    pool is the caller's to close.
     """
 
-    def __init__(self, *, pool: AnalysisPool, place: Place | None) -> None:
+    def __init__(self, *, pool: AnalysisPool, code: CodeInput) -> None:
         self._pool = pool
-        self._place = place
+        self._code = code
         self._description = AgentDescription(
             agent_id="change-summarizer-01",
             name="Change Summarizer",
@@ -38,13 +40,13 @@ class ChangeSummarizer:
     async def handle(self, assignment: Assignment, context: TaskContext) -> dict[str, Any]:
         """What changed (`files`, `symbols`), `risks`, a `checklist` and a `changelog` line."""
         try:
-            request = _request(assignment.metadata, self._place)
-            await context.progress(10)
-            made = await self._pool.call(summarise_change, request)
+            request = _request(assignment.metadata)
         except InputError as error:
             raise AgentError(str(error)) from None
-        except AnalysisError as error:
-            raise AgentError(str(error), code=ErrorCode.INTERNAL_ERROR, retryable=True) from None
+        await context.progress(10)
+        async with self._place(assignment.metadata) as place:
+            request = msgspec.structs.replace(request, place=place)
+            made = await self._pool.call(summarise_change, request)
         await context.progress(100, files=len(made.files), risks=len(made.risks))
         added = sum(one.added for one in made.files)
         return {
@@ -72,8 +74,17 @@ class ChangeSummarizer:
             "model": None,
         }
 
+    @asynccontextmanager
+    async def _place(self, metadata: Mapping[str, Any]) -> AsyncIterator[Place | None]:
+        """Where the files of the change are, None for nowhere."""
+        named = {name: metadata.get(name) for name in ("repository", "branch")}
+        if named["repository"] is None and self._code.workspace is None:
+            named["code"] = "nothing is looked up"
+        async with self._code.opened(named) as given:
+            yield given.what.place
 
-def _request(metadata: Mapping[str, Any], place: Place | None) -> SummaryRequest:
+
+def _request(metadata: Mapping[str, Any]) -> SummaryRequest:
     diff, base, head = (metadata.get(name) for name in ("diff", "base", "head"))
     for name, value in (("diff", diff), ("base", base), ("head", head)):
         if value is not None and (not isinstance(value, str) or not value.strip()):
@@ -81,9 +92,12 @@ def _request(metadata: Mapping[str, Any], place: Place | None) -> SummaryRequest
     if diff is not None:
         if base is not None or head is not None:
             raise InputError("Give either a `diff`, or `base` and `head`.")
-        return SummaryRequest(diff=diff, place=place)
+        return SummaryRequest(diff=diff)
     if base is None:
         raise InputError("Give a `diff`, or the commits as `base` and `head` (default HEAD).")
-    if place is None:
-        raise InputError("This server has no workspace; give the `diff` itself.")
-    return SummaryRequest(base=base, head=head or "HEAD", place=place)
+    if metadata.get("repository") is not None:
+        raise InputError(
+            "Repositories are fetched without their history; give the `diff`, or a range of the "
+            "workspace's own commits."
+        )
+    return SummaryRequest(base=base, head=head or "HEAD")

@@ -139,7 +139,7 @@ def _read(request: SummaryRequest) -> Change:
             add_sides(change, request.diff, lambda path: _text(workspace, path))
         return change
     if request.place is None or request.base is None or request.head is None:
-        raise InputError("Give a `diff`, or the commits as `base` and `head`.")
+        raise InputError("This server has no workspace; give the `diff` itself.")
     workspace = Workspace(request.place.root, request.place.excluded, request.place.limits)
     change = read_range(workspace, request.place.root, request.base, request.head)
     change.commits = [
