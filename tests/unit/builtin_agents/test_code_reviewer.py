@@ -12,6 +12,7 @@ from sutazai.agents.contract import Agent, AgentError, Assignment, TaskContext
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
+from sutazai.llm.none import NoModel
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +45,11 @@ class Context(Alone):
     def __init__(self) -> None:
         super().__init__()
         self.cache = Cache()
+        self.model = NoModel()
         self.told: list[tuple[int, dict[str, int]]] = []
+
+    async def output(self, text: str) -> None:
+        raise AssertionError("a review shows nothing before its result")
 
     async def progress(self, percent: int, **counters: int) -> None:
         self.told.append((percent, counters))
