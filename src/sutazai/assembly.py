@@ -17,6 +17,7 @@ from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.builtin_agents.security_analyst import SecurityAnalyst
 from sutazai.builtin_agents.text_assistant import TextAssistant
 from sutazai.builtin_agents.type_checker import TypeChecker
 from sutazai.callbacks.guard import AddressGuard
@@ -70,6 +71,7 @@ def built_in_agents(
         MasterCoordinator(),
         TextAssistant(),
         CodeReviewer(pool=pool, code=code),
+        SecurityAnalyst(pool=pool, code=code),
         DependencyAuditor(
             pool=pool,
             code=code,
