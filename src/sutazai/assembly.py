@@ -19,6 +19,7 @@ from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
 from sutazai.builtin_agents.performance_analyst import PerformanceAnalyst
 from sutazai.builtin_agents.security_analyst import SecurityAnalyst
+from sutazai.builtin_agents.test_generator import TestGeneratorAgent
 from sutazai.builtin_agents.text_assistant import TextAssistant
 from sutazai.builtin_agents.type_checker import TypeChecker
 from sutazai.callbacks.guard import AddressGuard
@@ -81,6 +82,7 @@ def built_in_agents(
         TypeChecker(pool=pool, code=code),
         DocGenerator(pool=pool, code=code, sandbox=sandbox),
         ChangeSummarizer(pool=pool, code=code),
+        TestGeneratorAgent(pool=pool, code=code, sandbox=sandbox),
         PerformanceAnalyst(pool=pool, code=code, sandbox=sandbox),
     ]
 
