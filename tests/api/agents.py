@@ -1,7 +1,10 @@
 """Agents that behave badly on purpose, or only when told to."""
 
 import asyncio
+from collections import Counter
 from typing import Any
+
+import msgspec
 
 from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
 
@@ -89,3 +92,54 @@ class Twin:
     async def handle(self, assignment: Assignment, context: TaskContext) -> Any:
         """Say who it was."""
         return {"by": "twin-01"}
+
+
+class Chief:
+    """Has done what the metadata's `calls` name, one after the other or (`at_once`) together.
+
+    There is room for one task at a time, and there are capabilities enough to go deep.
+    """
+
+    description = AgentDescription(
+        agent_id="chief-01",
+        name="Chief",
+        type="specialist",
+        capabilities=("chief", *(f"chief-{depth}" for depth in range(1, 8))),
+        max_capacity=1,
+    )
+
+    def __init__(self) -> None:
+        self.handled: Counter[str] = Counter()
+
+    async def handle(self, assignment: Assignment, context: TaskContext) -> Any:
+        """Delegate, and say what came of it."""
+        self.handled[assignment.task_id] += 1
+        wanted = assignment.metadata
+        calls = wanted.get("calls", ())
+        if wanted.get("at_once"):
+            answers = await asyncio.gather(*(self._call(call, context) for call in calls))
+        else:
+            answers = [await self._call(call, context) for call in calls]
+        if wanted.get("crash") and assignment.attempt == 1:
+            raise RuntimeError("after all that")
+        return {"answers": answers, "attempt": assignment.attempt}
+
+    async def _call(self, call: dict[str, Any], context: TaskContext) -> Any:
+        if "fail" in call:
+            raise AgentError(call["fail"])
+        try:
+            if "workflow" in call:
+                outcome = await context.execute(call["workflow"], call.get("given", {}))
+                return msgspec.to_builtins(outcome)
+            return await context.delegate(
+                call["type"],
+                "delegated",
+                call.get("metadata", {}),
+                agent=call.get("agent"),
+                key=call.get("key"),
+                max_attempts=call.get("max_attempts"),
+            )
+        except AgentError as error:
+            if not call.get("caught"):
+                raise
+            return {"caught": error.message, "code": error.code}

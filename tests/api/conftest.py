@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.agents import Obedient, Twin
+from tests.api.agents import Chief, Obedient, Twin
 from tests.api.process import started
 from tests.api.server import Server, on_a_socket, serving, settings_for
 
@@ -31,6 +31,12 @@ def hosted(server_database: tuple[Path, str | None]) -> Obedient:
     return Obedient()
 
 
+@pytest.fixture(scope="session")
+def chief() -> Chief:
+    """The agent of the types `chief…` that `server` hosts."""
+    return Chief()
+
+
 @pytest.fixture
 def obedient(hosted: Obedient) -> Iterator[Obedient]:
     """The same, with nothing behind it; whatever still waits for its gate is let go afterwards."""
@@ -43,13 +49,14 @@ def obedient(hosted: Obedient) -> Iterator[Obedient]:
 async def server(
     server_database: tuple[Path, str | None],
     hosted: Obedient,
+    chief: Chief,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Server]:
     """A running application that tests share: each makes what it needs under names of its own."""
     data_dir, url = server_database
     workspace = tmp_path_factory.mktemp("workspace")
     settings = settings_for(data_dir, url, workspace)
-    async with serving(settings, extra_agents=[hosted, Twin()]) as server:
+    async with serving(settings, extra_agents=[hosted, Twin(), chief]) as server:
         yield server
 
 

@@ -1,7 +1,7 @@
 """What the engine promises to whoever enqueues: what runs, when, in which order, how it ends."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -10,7 +10,7 @@ from sutazai import clock
 from sutazai.database import Connection
 from sutazai.engine import store
 from sutazai.engine.ending import decide
-from sutazai.engine.job import Consumer, Failed, Job, NewJob, Outcome, Released, Succeeded
+from sutazai.engine.job import Consumer, Failed, Job, NewJob, Outcome, Parked, Released, Succeeded
 from tests.conformance.rig import Rig, always, waits_for
 
 NEW = NewJob(key="new", kind="k", queue="q")
@@ -163,6 +163,28 @@ async def test_an_outcome_may_say_when_the_job_is_to_run_again(rig: Rig) -> None
     assert in_an_hour <= jobs["failed"].run_at <= clock.now() + hour
     assert (jobs["released"].state, jobs["released"].attempt) == ("scheduled", 0)
     assert jobs["released"].run_at == in_an_hour
+
+
+async def test_a_parked_job_leaves_its_place_to_others_and_goes_on_when_let_go(rig: Rig) -> None:
+    outcomes: Iterator[Outcome] = iter([Parked(), Parked(), Succeeded()])
+
+    async def script(_: Job) -> Outcome:
+        return next(outcomes)
+
+    rig.handler.scripts["job"] = script
+    await rig.worker(capacity=1)
+    await rig.enqueue("job")
+    for number in range(1, 3):
+        await rig.until_ends("job", number)
+        # The one place is free; what is parked stays so.
+        await rig.enqueue(f"other {number}")
+        await rig.until_ended(f"other {number}")
+        job = (await rig.jobs())["job"]
+        assert (job.state, job.attempt, job.worker) == ("held", 0, None)
+        await rig.database.run(lambda c: store.unhold(c, ["job"], now=clock.now()))
+    await rig.until_ended("job")
+    assert rig.ends("job") == [(1, "Parked", False), (1, "Parked", False), (1, "Succeeded", True)]
+    assert not await rig.jobs()
 
 
 async def test_an_attempt_is_stopped_when_its_time_is_up(rig: Rig) -> None:

@@ -14,7 +14,7 @@ from sutazai.database import Connection
 from sutazai.database.unit import take_signals
 from sutazai.engine import store
 from sutazai.engine.ending import apply, decide
-from sutazai.engine.job import Failed, Job, Lost, Outcome, Released, Succeeded
+from sutazai.engine.job import Failed, Job, Lost, Outcome, Parked, Released, Succeeded
 from sutazai.engine.rescuer import Rescuer
 from sutazai.errors import ErrorCode, SutazaiError
 from tests.conformance.rig import PATIENCE, Rig, eventually, outage, waits_for
@@ -78,7 +78,13 @@ async def test_the_end_of_a_lost_attempt_is_refused(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     "late",
-    [Succeeded(), Failed("BUSY", "not now", retryable=True), Released("stop"), Lost("gone")],
+    [
+        Succeeded(),
+        Failed("BUSY", "not now", retryable=True),
+        Released("stop"),
+        Parked(),
+        Lost("gone"),
+    ],
     ids=lambda outcome: type(outcome).__name__,
 )
 @pytest.mark.parametrize("claimed_again", [False, True])

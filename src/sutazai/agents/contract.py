@@ -6,13 +6,16 @@ from typing import Any, Protocol
 import msgspec
 
 from sutazai.errors import ErrorCode
+from sutazai.llm.port import Model
 
 
 class AgentDescription(msgspec.Struct, frozen=True, kw_only=True):
     """How an agent introduces itself to the registry.
 
     `capabilities` are the task types it takes, `max_capacity` how many at once;
-    `configuration` holds the defaults that a user may change.
+    `configuration` holds the defaults that a user may change. `transport` (`http` or `redis`) is
+    how an agent from outside gets its work, None for one that a worker hosts. `needs_model` are
+    the capabilities that it has only while a language model can be reached.
     """
 
     agent_id: str
@@ -21,6 +24,8 @@ class AgentDescription(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: tuple[str, ...]
     max_capacity: int
     configuration: dict[str, Any] = {}
+    transport: str | None = None
+    needs_model: tuple[str, ...] = ()
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +43,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 class AgentError(Exception):
     """Raised by an agent when it cannot do the task; the message is shown to the user.
 
-    Only a `retryable` failure uses up further attempts: bad input stays bad.
+    Only a `retryable` failure uses up further attempts: bad input stays bad. `result` is what there
+    is to show for the work all the same, kept beside the error.
     """
 
     def __init__(
@@ -47,11 +53,13 @@ class AgentError(Exception):
         *,
         code: ErrorCode = ErrorCode.VALIDATION_ERROR,
         retryable: bool = False,
+        result: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
         self.retryable = retryable
+        self.result = result
 
 
 class ResultCache(Protocol):
@@ -66,6 +74,36 @@ class ResultCache(Protocol):
         ...
 
 
+class Colleague(msgspec.Struct, frozen=True, kw_only=True):
+    """Another agent, as one that may want its help sees it."""
+
+    agent_id: str
+    name: str
+    capabilities: tuple[str, ...]
+    is_online: bool
+
+
+class StepOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How one step of a workflow ended; `output` is None of one that is too large to be shown."""
+
+    step_id: str
+    type: str
+    status: str
+    task_id: str | None
+    error: str | None
+    output: Any
+
+
+class WorkflowOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a workflow that an agent had executed ended; `workflow` is what was executed."""
+
+    execution_id: str
+    status: str
+    workflow: dict[str, Any]
+    steps: tuple[StepOutcome, ...]
+    error: str | None
+
+
 class TaskContext(Protocol):
     """What the runner lends to an agent for one assignment."""
 
@@ -74,10 +112,60 @@ class TaskContext(Protocol):
         """The result cache of the installation."""
         ...
 
+    @property
+    def model(self) -> Model:
+        """The language model, as this agent is configured; there may be none at the moment."""
+        ...
+
+    async def output(self, text: str) -> None:
+        """Show some of the work as it comes, as `task.output` events; nothing is kept of it.
+
+        Cheap to call often: pieces travel together, and only so much of them for one attempt.
+        """
+        ...
+
     async def progress(self, percent: int, **counters: int) -> None:
         """Tell how far the work is, 0 to 100, with counters such as `lines_processed`.
 
         Cheap to call often: the runner keeps the newest and writes a few times a second.
+        """
+        ...
+
+    def colleagues(self) -> Sequence[Colleague]:
+        """Every agent of the installation, this one among them, by id."""
+        ...
+
+    async def delegate(
+        self,
+        type: str,  # noqa: A002  # the task's field
+        description: str,
+        metadata: Mapping[str, Any],
+        *,
+        agent: str | None = None,
+        key: str | None = None,
+        timeout_seconds: float | None = None,
+        max_attempts: int | None = None,
+    ) -> dict[str, Any]:
+        """Have a task done, for the same user, and wait for its result; AgentError if it fails.
+
+        While it waits, the agent holds no place and no attempt: `handle` is cancelled, and called
+        anew once all that it waited for has ended. The call then finds what it had done before, by
+        `key`, or else by being the same type's nth call; so what comes before a call must lead to
+        the same calls again. Calls made at once (`asyncio.gather`) are done side by side. At most
+        5 tasks deep, and never round in a circle: AgentError says which.
+        """
+        ...
+
+    async def check_workflow(self, workflow: Mapping[str, Any]) -> None:
+        """AgentError unless it is a workflow that could be executed; executes nothing."""
+        ...
+
+    async def execute(
+        self, workflow: Mapping[str, Any], given: Mapping[str, Any], *, key: str | None = None
+    ) -> WorkflowOutcome:
+        """Have a workflow executed, on the terms of `delegate`, and wait for its end.
+
+        One that failed or was cancelled is an outcome, too. It is in no list of workflows.
         """
         ...
 

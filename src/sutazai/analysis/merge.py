@@ -27,7 +27,9 @@ _ABSORBS = {
     "weak-password-hash": "weak-hash",
     "server-side-request-forgery": "url-scheme-unchecked",
 }
-_ENGINE_RANK = {"sutazai": 0, "ruff": 1, "bandit": 2}
+# Their word on severity and confidence stands; that of others is weighed with the catalogue's.
+_KNOWS_BEST = {"sutazai", "mypy"}
+_ENGINE_RANK = {"sutazai": 0, "ruff": 1, "bandit": 2, "mypy": 3}
 
 
 def merge(
@@ -134,7 +136,7 @@ def _finish(
 
 
 def _severity(place: list[RawFinding]) -> Severity:
-    own = [raw.severity for raw in place if raw.engine == "sutazai" and raw.severity]
+    own = [raw.severity for raw in place if raw.engine in _KNOWS_BEST and raw.severity]
     if own:
         return min(own, key=lambda severity: severity.rank)
     stated = [raw.severity for raw in place if raw.severity]
@@ -143,7 +145,7 @@ def _severity(place: list[RawFinding]) -> Severity:
 
 
 def _confidence(place: list[RawFinding]) -> Confidence:
-    own = [raw.confidence for raw in place if raw.engine == "sutazai" and raw.confidence]
+    own = [raw.confidence for raw in place if raw.engine in _KNOWS_BEST and raw.confidence]
     if own:
         return own[0]
     usual = RULES[place[0].rule].confidence

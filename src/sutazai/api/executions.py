@@ -196,6 +196,8 @@ def execution_view(execution: model.Execution) -> dict[str, Any]:
     }
     if execution.parent is not None:
         shown["parent_execution_id"] = execution.parent[0]
+    if execution.task_id is not None:
+        shown["parent_task_id"] = execution.task_id
     if execution.ended_at is not None:
         shown[_ENDED[execution.status]] = clock.to_iso(execution.ended_at)
     if execution.error is not None:

@@ -150,6 +150,7 @@ async def list_tasks(
     submitter: Annotated[
         Name | None, Query(description="a user's id, or `me`", examples=["me"])
     ] = None,
+    parent: Annotated[UUID | None, Query(description="the task that had them done")] = None,
     created_after: Moment | None = None,
     created_before: Moment | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
@@ -166,6 +167,7 @@ async def list_tasks(
         priority=priority,
         tag=tag,
         submitted_by=task_access.listed_submitter(principal, submitter),
+        parent=None if parent is None else str(parent),
         created_after=None if created_after is None else clock.from_datetime(created_after),
         created_before=None if created_before is None else clock.from_datetime(created_before),
     )
@@ -283,6 +285,8 @@ def task_view(task: model.Task) -> dict[str, Any]:
         "tags": task.tags,
         "depends_on": task.depends_on,
     }
+    if task.parent_task_id is not None:
+        shown["parent_task_id"] = task.parent_task_id
     if task.run_at is not None:
         shown["run_at"] = clock.to_iso(task.run_at)
     if task.agent is not None:

@@ -73,6 +73,7 @@ class Execution(BaseModel):
     steps_total: int
     submitted_by: str
     parent_execution_id: str | None = None
+    parent_task_id: Annotated[str | None, Field(description="the task that had it executed")] = None
     completed_at: datetime | None = None
     failed_at: datetime | None = None
     cancelled_at: datetime | None = None

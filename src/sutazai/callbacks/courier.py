@@ -23,6 +23,7 @@ from sutazai.engine.job import (
     Lost,
     NewJob,
     Outcome,
+    Parked,
     Released,
     Succeeded,
 )
@@ -236,7 +237,7 @@ def _tried(outcome: Outcome, now: int) -> _Tried | None:
             return value if isinstance(value, _Tried) else _Tried(Attempt(now, 0, None, message))
         case Lost(reason=reason):
             return _Tried(Attempt(now, 0, None, f"Unknown whether it arrived: {reason}."))
-        case Released():
+        case Released() | Parked():
             return None
         case _:
             assert_never(outcome)

@@ -22,6 +22,8 @@ from sutazai.cli.review_input import Target, target_of
 if TYPE_CHECKING:
     from sutazai_client import SutazAIClient
 
+    from sutazai.agents.alone import Alone
+
 NEVER = "never"
 _NAME = "review"
 _TYPE = "code_review"
@@ -106,6 +108,7 @@ def _submitted(
 def _here(target: Target, rules: Sequence[str], display: progress.Display) -> dict[str, Any]:
     from sutazai.agents.contract import AgentError, Assignment
     from sutazai.analysis.pool import AnalysisPool
+    from sutazai.builtin_agents.code_input import CodeInput
     from sutazai.builtin_agents.code_reviewer import CodeReviewer
     from sutazai.settings import load
 
@@ -115,11 +118,10 @@ def _here(target: Target, rules: Sequence[str], display: progress.Display) -> di
         pool = AnalysisPool(processes=settings.analysis_processes)
         await pool.start()
         try:
-            agent = CodeReviewer(
-                pool=pool,
-                workspace=str(target.root),
-                excluded=[str(settings.data_dir.absolute())],
+            code = CodeInput(
+                workspace=str(target.root), excluded=[str(settings.data_dir.absolute())]
             )
+            agent = CodeReviewer(pool=pool, code=code)
             assignment = Assignment(
                 assignment_id=_NAME,
                 task_id=_NAME,
@@ -129,7 +131,7 @@ def _here(target: Target, rules: Sequence[str], display: progress.Display) -> di
                 attempt=1,
                 configuration={},
             )
-            return await agent.handle(assignment, _Context(display))
+            return await agent.handle(assignment, _context(display))
         finally:
             await pool.close()
 
@@ -139,28 +141,16 @@ def _here(target: Target, rules: Sequence[str], display: progress.Display) -> di
         raise Failure(error.message) from error
 
 
-class _NoCache:
-    """Remembers nothing: what is reviewed here leaves nothing behind."""
+def _context(display: progress.Display) -> "Alone":
+    """What the runner of a server would lend to the agent; it leaves nothing behind."""
+    from sutazai.agents.alone import Alone
 
-    async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Nothing."""
-        return {}
+    class Shown(Alone):
+        async def progress(self, percent: int, **counters: int) -> None:
+            status = "completed" if percent >= 100 else "processing"
+            display.show(_NAME, {"status": status, "progress": percent, "metadata": counters})
 
-    async def put_many(self, entries: Mapping[str, bytes]) -> None:
-        """Nothing."""
-
-
-class _Context:
-    """What the runner of a server would lend to the agent."""
-
-    def __init__(self, display: progress.Display) -> None:
-        self.cache = _NoCache()
-        self._display = display
-
-    async def progress(self, percent: int, **counters: int) -> None:
-        """Show it."""
-        status = "completed" if percent >= 100 else "processing"
-        self._display.show(_NAME, {"status": status, "progress": percent, "metadata": counters})
+    return Shown()
 
 
 def _with_paths(done: _Reviewed) -> dict[str, Any]:

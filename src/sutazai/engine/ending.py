@@ -17,6 +17,7 @@ from sutazai.engine.job import (
     Job,
     Lost,
     Outcome,
+    Parked,
     Released,
     Succeeded,
     retry_delay,
@@ -50,6 +51,8 @@ def decide(job: Job, outcome: Outcome, *, now: int) -> Ending:
             return Ending(job, outcome, final=job.attempt >= job.max_attempts, run_at=None)
         case Released(run_at=run_at):
             return Ending(job, outcome, final=False, run_at=run_at)
+        case Parked():
+            return Ending(job, outcome, final=False, run_at=None)
         case _:
             assert_never(outcome)
 
@@ -67,7 +70,13 @@ def apply(
     done |= store.put_back(
         connection,
         [
-            store.Again(end.job.id, end.job.token, end.run_at, _attempts_used(end))
+            store.Again(
+                end.job.id,
+                end.job.token,
+                end.run_at,
+                _attempts_used(end),
+                held=isinstance(end.outcome, Parked),
+            )
             for end in endings
             if not end.final
         ],
@@ -119,13 +128,15 @@ def _shown(end: Ending) -> str:
             return "lost" if end.final else "rescued"
         case Released():
             return "released"
+        case Parked():
+            return "parked"
         case _:
             assert_never(end.outcome)
 
 
 def _attempts_used(ending: Ending) -> int:
-    released = isinstance(ending.outcome, Released)
-    return ending.job.attempt - 1 if released else ending.job.attempt
+    unused = isinstance(ending.outcome, Released | Parked)
+    return ending.job.attempt - 1 if unused else ending.job.attempt
 
 
 def by_kind(items: Iterable[T], kind_of: Callable[[T], str]) -> list[tuple[str, list[T]]]:

@@ -50,6 +50,13 @@ class Job(msgspec.Struct, frozen=True):
     traceparent: str | None = None
 
 
+class Attempt(NamedTuple):
+    """An attempt by what a remote worker calls it: the job's key and the token of its claim."""
+
+    key: str
+    token: int
+
+
 class Succeeded(msgspec.Struct, frozen=True):
     """The attempt did the work; `value` is whatever the handler's `ended` wants to record."""
 
@@ -86,14 +93,21 @@ class Lost(msgspec.Struct, frozen=True):
     reason: str
 
 
-Outcome = Succeeded | Failed | Released | Lost
+class Parked(msgspec.Struct, frozen=True):
+    """The attempt waits for other work and holds nothing meanwhile; it uses up no attempt.
+
+    The job is held: whoever ends what it waits for lets it go by `store.unhold`.
+    """
+
+
+Outcome = Succeeded | Failed | Released | Parked | Lost
 
 
 class Ending(NamedTuple):
     """An attempt that is over, with what becomes of its job.
 
     `final`: the job is gone. Otherwise it runs again at `run_at` (microseconds), or at once where
-    that is None.
+    that is None, unless it was parked.
     """
 
     job: Job

@@ -24,6 +24,7 @@ def _narrow(query: Select[Any], wanted: TaskFilter) -> Select[Any]:
         TASKS.c.assigned_agent: wanted.agent,
         TASKS.c.priority: wanted.priority,
         TASKS.c.submitted_by: wanted.submitted_by,
+        TASKS.c.parent_id: wanted.parent,
     }
     for column, value in equal.items():
         if value is not None:

@@ -1,9 +1,12 @@
 """What a task is, and the only ways its status can go."""
 
+import re
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
+
+from sutazai.engine.job import Attempt
 
 DEFAULT_PRIORITY = 5
 DEFAULT_ATTEMPTS = 3
@@ -42,11 +45,27 @@ TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
 
 
 class PendingReason(StrEnum):
-    """Why a task cannot run yet."""
+    """Why a task cannot run yet, or (`children`) cannot go on: it waits for what it delegated."""
 
     NO_AGENT = "no_agent"
+    NO_MODEL = "no_model"
     SCHEDULED = "scheduled"
     DEPENDENCY = "dependency"
+    CHILDREN = "children"
+
+
+_ASSIGNMENT_ID = re.compile(r"as-([0-9a-f-]{36})-[0-9]{1,4}-([0-9]{1,9})", re.ASCII)
+
+
+def assignment_id_of(task_id: str, attempt: int, token: int) -> str:
+    """How agents and users name one attempt; to them it is opaque."""
+    return f"as-{task_id}-{attempt}-{token}"
+
+
+def attempt_of(assignment_id: str) -> Attempt | None:
+    """The engine's name for an assignment; None for what is no assignment's id."""
+    found = _ASSIGNMENT_ID.fullmatch(assignment_id)
+    return None if found is None else Attempt(found[1], int(found[2]))
 
 
 class TaskDraft(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +82,7 @@ class TaskDraft(msgspec.Struct, frozen=True, kw_only=True):
     agent: str | None = None
     tags: tuple[str, ...] = ()
     callback_url: str | None = None
+    parent_id: str | None = None
 
 
 class NewTask(NamedTuple):
@@ -106,6 +126,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int | None
     ended_at: int | None
     error: TaskError | None
+    parent_task_id: str | None = None
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -143,6 +164,7 @@ class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
     submitted_by: str | None = None
     created_after: int | None = None
     created_before: int | None = None
+    parent: str | None = None
 
     @property
     def is_only_by_status(self) -> bool:
@@ -169,3 +191,4 @@ class TaskEnded(NamedTuple):
     callback_url: str | None
     error: TaskError | None = None
     result: str | None = None
+    parent_id: str | None = None

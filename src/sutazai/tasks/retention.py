@@ -2,7 +2,7 @@
 
 from sutazai import clock
 from sutazai.database import Connection
-from sutazai.tasks import cache_store, store
+from sutazai.tasks import cache_store, retention_store
 
 _CACHE_KEPT = 30 * 24 * 3600 * clock.SECOND
 
@@ -14,4 +14,4 @@ def purge_cache(connection: Connection) -> int:
 
 def purge_tasks(keep: int, connection: Connection) -> int:
     """Inside a unit: forget some tasks that ended more than `keep` µs ago, with all of theirs."""
-    return store.remove_ended(connection, before=clock.now() - keep)
+    return retention_store.remove_ended(connection, before=clock.now() - keep)

@@ -15,13 +15,17 @@ from sutazai.agents.model import WorkDone
 from sutazai.agents.service import AgentDirectory, AgentRegistry
 from sutazai.clock import to_iso
 from sutazai.database import Connection, Database
-from sutazai.engine.job import Ending, Failed, Job, Lost, Outcome, Released, Succeeded
+from sutazai.engine.job import Ending, Failed, Job, Lost, Outcome, Parked, Released, Succeeded
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events import log
 from sutazai.events.model import SYSTEM, NewEvent, Origin
+from sutazai.llm.model import Payer
+from sutazai.llm.service import Models
 from sutazai.tasks import dependencies, store
-from sutazai.tasks.model import TaskEnded, TaskError, TaskStatus
+from sutazai.tasks.context import Context, Delegating
+from sutazai.tasks.model import PendingReason, TaskEnded, TaskError, TaskStatus, assignment_id_of
 from sutazai.tasks.notices import notice
+from sutazai.tasks.outputs import Outputs
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing, span
 
@@ -65,6 +69,21 @@ class _Progress:
             self._writer = None
 
 
+def write_progress(
+    connection: Connection,
+    task_id: str,
+    attempt: int,
+    agent_id: str,
+    percent: int,
+    counters: Mapping[str, int],
+) -> None:
+    """Note how far an attempt is, keeping the counters that it does not name."""
+    task = store.get(connection, task_id)
+    if task is not None:
+        merged = {**task.counters, **counters}
+        _write_progress({task_id: (attempt, agent_id, percent, merged)}, connection)
+
+
 def _write_progress(
     newest: Mapping[str, tuple[int, str, int, dict[str, int]]], connection: Connection
 ) -> None:
@@ -81,21 +100,6 @@ def _write_progress(
     log.append(connection, events, now=clock.now())
 
 
-class _Context:
-    """What one assignment lends its agent."""
-
-    def __init__(
-        self, assignment: Assignment, agent_id: str, progress: _Progress, cache: ResultCache
-    ) -> None:
-        self._assignment = assignment
-        self._agent_id = agent_id
-        self._progress = progress
-        self.cache = cache
-
-    async def progress(self, percent: int, **counters: int) -> None:
-        self._progress.note(self._assignment, self._agent_id, percent, counters)
-
-
 class TaskRunner:
     """The engine's handler for tasks."""
 
@@ -107,18 +111,24 @@ class TaskRunner:
         directory: AgentDirectory,
         agents: Sequence[Agent],
         cache: Callable[[str], ResultCache],
+        models: Models,
+        children: Callable[[], Delegating],
         before_tasks_end: Sequence[BeforeTasksEnd] = (),
         on_task_ended: Sequence[OnTaskEnded] = (),
         instruments: Instruments | None = None,
         tracing: Tracing | None = None,
     ) -> None:
+        """`children` is who has done what agents delegate; asked for once there is a task."""
         self._registry = registry
         self._directory = directory
         self._agents = {agent.description.agent_id: agent for agent in agents}
         self._cache = cache
+        self._children = children
         self._before_tasks_end = tuple(before_tasks_end)
         self._on_task_ended = tuple(on_task_ended)
+        self._models = models
         self._progress = _Progress(database)
+        self._outputs = Outputs(database)
         self._instruments = instruments
         self._tracing = tracing
 
@@ -138,16 +148,21 @@ class TaskRunner:
             if task is None:  # deleted behind the engine's back; `run` reports it
                 continue
             agent_id = job.consumer or ""
-            values = {"assigned_agent": agent_id, "attempt": job.attempt, "started_at": now}
-            values |= {"progress": 0, "counters": None}
+            goes_on = task.pending_reason == PendingReason.CHILDREN
+            values = {"assigned_agent": agent_id, "attempt": job.attempt}
+            if not goes_on:
+                values |= {"started_at": now, "progress": 0, "counters": None}
             moves.append(store.Move(task, TaskStatus.PROCESSING, values))
             task = task._replace(
                 status=TaskStatus.PROCESSING, attempt=job.attempt, assigned_agent=agent_id
             )
-            events.append(notice("task.assigned", task, Origin("system", task.request_id)))
             by_agent = Origin(f"agent:{agent_id}", task.request_id)
-            events.append(notice("task.started", task, by_agent))
-            prepared[job.id] = work[job.key]
+            if goes_on:
+                events.append(notice("task.resumed", task, by_agent))
+            else:
+                events.append(notice("task.assigned", task, Origin("system", task.request_id)))
+                events.append(notice("task.started", task, by_agent))
+            prepared[job.id] = work[job.key]._replace(goes_on=goes_on)
         store.move(connection, moves)
         log.append(connection, events, now=now)
         return prepared
@@ -160,7 +175,7 @@ class TaskRunner:
         agent = self._agents[agent_id]
         known = self._directory.agent(agent_id)
         assignment = Assignment(
-            assignment_id=f"as-{job.id}-{job.token}",
+            assignment_id=assignment_id_of(job.key, job.attempt, job.token),
             task_id=prepared.task_id,
             type=prepared.type,
             description=prepared.description,
@@ -168,7 +183,24 @@ class TaskRunner:
             attempt=job.attempt,
             configuration=dict(known.configuration if known else agent.description.configuration),
         )
-        context = _Context(assignment, agent_id, self._progress, self._cache(agent_id))
+        cache = self._cache(agent_id)
+        output = self._outputs.of(assignment, agent_id)
+        model = self._models.for_task(
+            payer=Payer(prepared.task_id, agent_id, prepared.submitted_by),
+            configuration=assignment.configuration,
+            cache=cache,
+            show=output.show,
+        )
+        context = Context(
+            assignment=assignment,
+            agent_id=agent_id,
+            progress=self._progress,
+            cache=cache,
+            output=output,
+            model=model,
+            children=self._children,
+            traceparent=job.traceparent,
+        )
         # Of this attempt alone: it runs in an asyncio task of its own.
         structlog.contextvars.bind_contextvars(
             request_id=prepared.request_id,
@@ -179,7 +211,8 @@ class TaskRunner:
         begun = time.monotonic()
         if self._instruments is not None:
             waited = (clock.now() - prepared.could_start_at) / clock.SECOND
-            self._instruments.task_started(prepared.type, waited if job.attempt == 1 else None)
+            is_first = job.attempt == 1 and not prepared.goes_on
+            self._instruments.task_started(prepared.type, waited if is_first else None)
         try:
             with span(
                 self._tracing,
@@ -192,12 +225,20 @@ class TaskRunner:
                 },
             ):
                 result = await agent.handle(assignment, context)
+                await output.flush()
         except AgentError as error:
-            return Failed(error.code, error.message, retryable=error.retryable)
+            shown = None if error.result is None else encoded(error.result)
+            value = shown.value if isinstance(shown, Succeeded) else None
+            return Failed(error.code, error.message, retryable=error.retryable, value=value)
+        except asyncio.CancelledError:
+            if context.leave():
+                return Parked()
+            raise
         finally:
+            context.leave()
             if self._instruments is not None:
                 self._instruments.task_ran(prepared.type, time.monotonic() - begun)
-        return _encoded(result)
+        return encoded(result)
 
     def before_ended(self, connection: Connection, jobs: Sequence[Job]) -> None:
         """See `Handler.before_ended`."""
@@ -224,8 +265,8 @@ class TaskRunner:
             if move is not None:
                 moves.append(move)
             events.append(event)
-            if isinstance(ending.outcome, Succeeded):
-                results[task.task_id] = ending.outcome.value
+            if (text := _text_of(ending)) is not None:
+                results[task.task_id] = text
             if ending.final and move is not None:
                 error = None
                 if "error_code" in move.values:
@@ -238,7 +279,8 @@ class TaskRunner:
                         task.submitted_by,
                         task.callback_url,
                         error=error,
-                        result=results.get(task.task_id),
+                        result=results.get(task.task_id) if error is None else None,
+                        parent_id=task.parent_id,
                     )
                 )
                 if task.assigned_agent is not None:
@@ -249,6 +291,9 @@ class TaskRunner:
         store.save_results(connection, results)
         store.move(connection, moves)
         log.append(connection, events, now=now)
+        parked = [end.job.key for end in endings if isinstance(end.outcome, Parked)]
+        if parked:
+            dependencies.let_go_idle(connection, parked, now=now)
         self._registry.record_work(connection, work)
         self.task_ended(connection, over, now)
 
@@ -259,6 +304,19 @@ class TaskRunner:
             for hook in self._on_task_ended:
                 hook(connection, queue)
             queue = dependencies.follow(connection, queue, self._directory, now=now)
+
+
+def _text_of(ending: Ending) -> str | None:
+    """The result to keep: a completed task's, or what a failed one has to show all the same."""
+    match ending.outcome:
+        case Succeeded(value=value):
+            pass
+        case Failed(value=value) if ending.final:
+            pass
+        case _:
+            return None
+    text: str | None = value
+    return text
 
 
 def _judge(task: store.Moving, ending: Ending, now: int) -> tuple[store.Move | None, NewEvent]:
@@ -277,6 +335,11 @@ def _judge(task: store.Moving, ending: Ending, now: int) -> tuple[store.Move | N
                 "check its process and submit the task again."
             )
             by_agent = SYSTEM
+        case Parked():
+            waits = store.Move(
+                task, TaskStatus.PROCESSING, {"pending_reason": PendingReason.CHILDREN}
+            )
+            return waits, notice("task.waiting", task, by_agent)
         case Released(reason=reason):
             code, message = ErrorCode.SERVICE_UNAVAILABLE, reason
     if ending.final:
@@ -291,7 +354,8 @@ def _judge(task: store.Moving, ending: Ending, now: int) -> tuple[store.Move | N
     return later, notice("task.retrying", task._replace(status=later.to), by_agent, **more)
 
 
-def _encoded(result: Any) -> Outcome:
+def encoded(result: Any) -> Succeeded | Failed:
+    """An agent's result as it is stored; a failure where it cannot be."""
     try:
         text = msgspec.json.encode(result).decode()
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
 """The tasks' tables: one function writes a task, one moves it, the rest read."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,10 +16,10 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
-    delete,
     func,
     insert,
     select,
+    text,
     update,
 )
 
@@ -62,11 +62,20 @@ TASKS = Table(
     Column("error_code", String(32)),
     Column("error_message", Text),
     Column("callback_url", Text),
+    # The task that had this one done: see `children_store`, and executions of workflows.
+    Column("parent_id", String(36)),
     Index("ix_tasks_status", "status", "task_id"),
     Index("ix_tasks_type", "type", "task_id"),
     Index("ix_tasks_priority", "priority", "task_id"),
     Index("ix_tasks_submitted_by", "submitted_by", "task_id"),
     Index("ix_tasks_assigned_agent", "assigned_agent", "task_id"),
+    Index(
+        "ix_tasks_parent_id",
+        "parent_id",
+        "task_id",
+        postgresql_where=text("parent_id IS NOT NULL"),
+        sqlite_where=text("parent_id IS NOT NULL"),
+    ),
 )
 
 RESULTS = Table(
@@ -107,6 +116,8 @@ class Moving(NamedTuple):
     started_at: int | None
     agent: str | None
     callback_url: str | None
+    pending_reason: str | None
+    parent_id: str | None
 
 
 def add(
@@ -139,6 +150,7 @@ def add(
             "created_at": now,
             "run_at": draft.run_at,
             "callback_url": draft.callback_url,
+            "parent_id": draft.parent_id,
         }
         for task_id, draft, status, reason in tasks
     ]
@@ -170,6 +182,8 @@ _MOVING = (
     TASKS.c.started_at,
     TASKS.c.agent,
     TASKS.c.callback_url,
+    TASKS.c.pending_reason,
+    TASKS.c.parent_id,
 )
 
 
@@ -277,6 +291,7 @@ _WORK = select(
     TASKS.c.description,
     TASKS.c.metadata,
     TASKS.c.request_id,
+    TASKS.c.submitted_by,
     TASKS.c.created_at,
     TASKS.c.run_at,
 ).where(_AMONG)
@@ -290,14 +305,16 @@ class Work(NamedTuple):
     description: str
     metadata: dict[str, Any]
     request_id: str | None
+    submitted_by: str
     could_start_at: int
+    goes_on: bool = False
 
 
 def work(connection: Connection, task_ids: Sequence[str]) -> dict[str, Work]:
     """What to do for each of these tasks."""
     rows = connection.execute(_WORK, {"task_ids": task_ids})
     return {
-        row[0]: Work(*row[:3], msgspec.json.decode(row[3]), row[4], max(row[5], row[6] or 0))
+        row[0]: Work(*row[:3], msgspec.json.decode(row[3]), *row[4:6], max(row[6], row[7] or 0))
         for row in rows
     }
 
@@ -328,6 +345,7 @@ def task(row: Any) -> Task:
         started_at=row.started_at,
         ended_at=row.ended_at,
         error=TaskError(code, row.error_message) if code else None,
+        parent_task_id=row.parent_id,
     )
 
 
@@ -366,23 +384,6 @@ def find_results(connection: Connection, task_ids: Sequence[str]) -> dict[str, s
     return {row.task_id: row.result for row in connection.execute(query)}
 
 
-def waiting_for_agents(
-    connection: Connection, types: Iterable[str], agents: Iterable[str], *, limit: int
-) -> list[str]:
-    """Tasks pending for want of an agent, of these types or pinned to these agents."""
-    pinned = TASKS.c.agent.in_(sorted(agents))
-    free = TASKS.c.agent.is_(None) & TASKS.c.type.in_(sorted(types))
-    query = (
-        select(TASKS.c.task_id)
-        .where(TASKS.c.status == TaskStatus.PENDING.value)
-        .where(TASKS.c.pending_reason == PendingReason.NO_AGENT.value)
-        .where(pinned | free)
-        .order_by(TASKS.c.task_id)
-        .limit(limit)
-    )
-    return list(connection.execute(query).scalars())
-
-
 _DEPENDENTS = (
     select(DEPENDENCIES.c.task_id, DEPENDENCIES.c.depends_on)
     .where(DEPENDENCIES.c.depends_on.in_(bindparam("task_ids", expanding=True)))
@@ -416,27 +417,6 @@ def unfinished_dependencies(connection: Connection, task_id: str) -> int:
         .where(DEPENDENCIES.c.task_id == task_id)
         .where(TASKS.c.status != TaskStatus.COMPLETED.value)
     ).scalar_one()
-
-
-_FINAL = tuple(status.value for status in TaskStatus if status.is_final)
-
-
-def remove_ended(connection: Connection, *, before: int, limit: int = 500) -> int:
-    """Delete up to `limit` tasks that ended before a moment, with all of theirs; how many went."""
-    rows = connection.execute(
-        select(TASKS.c.task_id, TASKS.c.type, TASKS.c.status)
-        .where(TASKS.c.status.in_(_FINAL), TASKS.c.ended_at < before)
-        .order_by(TASKS.c.task_id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
-    gone = [row.task_id for row in rows]
-    if gone:
-        for table in (RESULTS, TAGS, DEPENDENCIES, TASKS):
-            connection.execute(delete(table).where(table.c.task_id.in_(gone)))
-        changes = Counter((row.type, row.status) for row in rows)
-        counts_store.count(connection, {key: -number for key, number in changes.items()})
-    return len(gone)
 
 
 def recent_durations(connection: Connection, task_type: str, *, limit: int = 50) -> list[int]:

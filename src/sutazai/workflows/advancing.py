@@ -1,6 +1,6 @@
 """What moves executions on: in the transaction that ends a task, and in no other place."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -25,12 +25,16 @@ from sutazai.workflows.settling import Change, Settlement, approval_key, change_
 
 _MOST_GRAPHS = 256
 
+OnExecutionEnded = Callable[[Connection, str], None]
+
 
 class Advancer:
     """Begins, advances and ends executions, inside of units."""
 
-    def __init__(self, *, tasks: Tasks) -> None:
+    def __init__(self, *, tasks: Tasks, on_execution_ended: OnExecutionEnded) -> None:
+        """`on_execution_ended` is told of those that a task had executed."""
         self._tasks = tasks
+        self._on_execution_ended = on_execution_ended
         self._graphs: dict[tuple[str, int], Graph] = {}
 
     def graph(self, connection: Connection, workflow_id: str, version: int) -> Graph:
@@ -112,8 +116,12 @@ class Advancer:
         return after
 
     def tell_parent(self, connection: Connection, execution: Execution) -> None:
-        """If the execution has ended, end the step that it was executed for."""
-        if execution.parent is None or not execution.status.is_final:
+        """If the execution has ended, end the step, or tell the task, that it was executed for."""
+        if not execution.status.is_final:
+            return
+        if execution.parent is None:
+            if execution.task_id is not None:
+                self._on_execution_ended(connection, execution.execution_id)
             return
         parent_id, position = execution.parent
         parent = store.get_execution(connection, parent_id, lock=True)

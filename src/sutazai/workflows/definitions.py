@@ -69,20 +69,10 @@ class Definitions:
         replay: Replayable | None = None,
     ) -> Workflow:
         """Keep a new workflow; VALIDATION_ERROR with a detail for everything wrong with it."""
-        self._check(definition)
+        self.check(definition)
 
         def make(connection: Connection) -> Workflow:
-            now = clock.now()
-            workflow = Workflow(
-                workflow_id=ids.new_id("wf"),
-                version=1,
-                definition=definition,
-                created_by=created_by,
-                created_at=now,
-                updated_at=now,
-            )
-            _check_children(connection, workflow)
-            store.add_workflow(connection, workflow)
+            workflow = _add(connection, definition, created_by)
             _tell(connection, "created", workflow, origin)
             return workflow
 
@@ -93,7 +83,8 @@ class Definitions:
 
         return await self._database.run(unit)
 
-    def _check(self, definition: Definition) -> None:
+    def check(self, definition: Definition) -> None:
+        """VALIDATION_ERROR with a detail for everything wrong with it by itself."""
         wrong = graph.problems(definition)
         for number, step in enumerate(definition.steps):
             if step.type not in (APPROVAL, SUB_WORKFLOW):
@@ -127,7 +118,7 @@ class Definitions:
 
     async def update(self, workflow_id: str, definition: Definition, *, origin: Origin) -> Workflow:
         """Make a new version; executions keep theirs."""
-        self._check(definition)
+        self.check(definition)
 
         def unit(connection: Connection) -> Workflow:
             before = existing(workflow_id, connection, lock=True)
@@ -207,6 +198,28 @@ def _critical(shape: graph.Graph, lengths: dict[int, int | None]) -> int | None:
                 return None
             ends[position] = length + max((ends[one] for one in shape.needs[position]), default=0)
     return max(ends.values())
+
+
+def _add(connection: Connection, definition: Definition, created_by: str) -> Workflow:
+    now = clock.now()
+    workflow = Workflow(
+        workflow_id=ids.new_id("wf"),
+        version=1,
+        definition=definition,
+        created_by=created_by,
+        created_at=now,
+        updated_at=now,
+    )
+    _check_children(connection, workflow)
+    store.add_workflow(connection, workflow)
+    return workflow
+
+
+def add_unlisted(connection: Connection, definition: Definition, created_by: str) -> Workflow:
+    """Inside a unit: keep a checked workflow for one execution, and for nobody else to find."""
+    workflow = _add(connection, definition, created_by)
+    store.mark_deleted(connection, workflow.workflow_id, now=workflow.created_at)
+    return workflow
 
 
 def existing(workflow_id: str, connection: Connection, *, lock: bool = False) -> Workflow:

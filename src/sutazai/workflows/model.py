@@ -154,7 +154,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """An execution as it is stored; `state` is the graph's (see `graph`), times in microseconds.
 
-    `parent` is the execution and the position of the step that started it.
+    `parent` is the execution and the position of the step that started it, `task_id` the task that
+    had it, or the one above it, executed.
     """
 
     execution_id: str
@@ -170,6 +171,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     error: StepError | None
     parent: tuple[str, int] | None
     depth: int
+    task_id: str | None = None
 
     @property
     def steps_total(self) -> int:

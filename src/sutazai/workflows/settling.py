@@ -275,6 +275,7 @@ class Settlement:
             request_id=above.request_id,
             parent=(above.execution_id, position),
             depth=above.depth + 1,
+            task_id=above.task_id,
         )
         child = self._begin_child(self._connection, child, self._origin)
         run = self._run(position, StepStatus.RUNNING)
@@ -356,6 +357,7 @@ def new_execution(
     request_id: str | None,
     parent: tuple[str, int] | None = None,
     depth: int = 0,
+    task_id: str | None = None,
 ) -> Execution:
     """An execution about to begin."""
     return Execution(
@@ -372,4 +374,5 @@ def new_execution(
         error=None,
         parent=parent,
         depth=depth,
+        task_id=task_id,
     )

@@ -158,4 +158,5 @@ def draft_of(graph: Graph, step: Step, execution: Execution, metadata: dict[str,
         timeout_seconds=step.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,
         max_attempts=DEFAULT_ATTEMPTS if step.retry is None else step.retry.max_attempts,
         tags=(execution.execution_id,),
+        parent_id=execution.task_id,
     )

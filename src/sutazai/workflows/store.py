@@ -73,6 +73,8 @@ EXECUTIONS = Table(
     Column("parent_id", String(64)),
     Column("parent_position", Integer),
     Column("depth", SmallInteger, nullable=False),
+    # The task that had it executed.
+    Column("task_id", String(36)),
     Index("ix_workflow_executions_workflow_id", "workflow_id", "started_at", "execution_id"),
     Index("ix_workflow_executions_ended_at", "ended_at"),
 )
@@ -244,6 +246,7 @@ def add_execution(connection: Connection, execution: Execution) -> None:
             parent_id=parent_id,
             parent_position=parent_position,
             depth=execution.depth,
+            task_id=execution.task_id,
         )
     )
 
@@ -265,6 +268,7 @@ def execution_of(row: Any) -> Execution:
         error=error,
         parent=None if row.parent_id is None else (row.parent_id, row.parent_position),
         depth=row.depth,
+        task_id=row.task_id,
     )
 
 

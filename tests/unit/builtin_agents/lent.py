@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from sutazai.agents.alone import Alone
+
 
 class Cache:
     """A result cache in memory."""
@@ -16,10 +18,11 @@ class Cache:
         self.entries.update(entries)
 
 
-class Context:
+class Context(Alone):
     """What the runner lends; remembers the progress."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.cache = Cache()
         self.told: list[tuple[int, dict[str, int]]] = []
 

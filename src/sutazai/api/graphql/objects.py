@@ -44,9 +44,9 @@ class AgentMetrics:
 class AgentResources:
     """What the processes that host an agent use: percent of a core, and MiB."""
 
-    cpu_usage: float
-    memory_usage: float
-    memory_limit: float
+    cpu_usage: float | None
+    memory_usage: float | None
+    memory_limit: float | None
 
 
 @node
@@ -154,6 +154,7 @@ class Task:
     )
     tags: list[str]
     depends_on: list[str] = strawberry.field(description="ids of tasks")
+    parent_task_id: str | None = strawberry.field(description="the task that had it done")
     pinned_agent_id: str | None = strawberry.field(description="the only agent that may do it")
     assigned_agent_id: str | None
     submitted_by: str = strawberry.field(description="a user's id")
@@ -188,6 +189,7 @@ class Task:
             metadata=Json({**task.metadata, **task.counters}),
             tags=list(task.tags),
             depends_on=list(task.depends_on),
+            parent_task_id=task.parent_task_id,
             pinned_agent_id=task.agent,
             assigned_agent_id=task.assigned_agent,
             submitted_by=task.submitted_by,
