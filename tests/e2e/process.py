@@ -41,9 +41,9 @@ class ServerProcess:
             self._environment["SUTAZAI_DATABASE_URL"] = database_url
         self._command = [sys.executable, "-m", "sutazai", "serve", "--port", str(self.port)]
         self._command += ["--data-dir", str(data_dir), "--workspace", str(data_dir.parent)]
-        self.process = self._start()
+        self.process = self.start()
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self._command, env=self._environment, stderr=subprocess.PIPE)
 
     def __enter__(self) -> Self:
@@ -79,7 +79,7 @@ class ServerProcess:
     def start_again(self) -> None:
         assert self.process.stderr is not None
         self.process.stderr.close()
-        self.process = self._start()
+        self.process = self.start()
         self.wait_until_up()
 
     def errors(self) -> str:

@@ -21,17 +21,18 @@ _LIVES = {"sqlite": (2, 3, 5), "postgresql": (4, 7)}
 _PATIENCE = 60.0
 
 
-class _Mortal(ServerProcess):
+class Mortal(ServerProcess):
     """Lives for so many transactions a time, then for ever."""
 
     commits: int | None = None
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes]:
+        """A new life, of as many transactions as it has."""
         immortal = self._command
         if self.commits is not None:
             self._command = [sys.executable, str(_MORTAL), str(self.commits), *immortal[3:]]
         try:
-            return super()._start()
+            return super().start()
         finally:
             self._command = immortal
 
@@ -40,7 +41,7 @@ class _Mortal(ServerProcess):
         assert self.process.stderr is not None
         self.process.stderr.close()
         self.commits = commits
-        self.process = self._start()
+        self.process = self.start()
         self.commits = None
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
@@ -75,7 +76,8 @@ def _steps() -> list[dict[str, Any]]:
     return steps
 
 
-def _events(client: httpx2.Client) -> list[dict[str, Any]]:
+def events_of(client: httpx2.Client) -> list[dict[str, Any]]:
+    """All there are, in order."""
     found: list[dict[str, Any]] = []
     after = 0
     while True:
@@ -99,7 +101,7 @@ def _each_step_was_done_once(client: httpx2.Client, execution_id: str) -> None:
     assert client.get("/tasks", params={"limit": 1}).json()["total"] == len(by_task)
     told = Counter(
         (event["event_type"], event["data"].get("task_id"), event["data"].get("step_id"))
-        for event in _events(client)
+        for event in events_of(client)
         if event["event_type"] in ("task.completed", "workflow.step")
         and event["data"]["status"] == "completed"
     )
@@ -119,7 +121,7 @@ def test_every_step_is_done_once_though_the_server_is_killed_all_along(
     data_dir: Path, database_url: str | None
 ) -> None:
     # On PostgreSQL, each life begins with waiting until the leases of the one before have lapsed.
-    with _Mortal(data_dir, database_url=database_url, lease_seconds=1) as server:
+    with Mortal(data_dir, database_url=database_url, lease_seconds=1) as server:
         with server.client() as client:
             body = {"name": "fifty", "steps": _steps()}
             workflow_id = client.post("/workflows", json=body).json()["workflow_id"]
@@ -134,7 +136,7 @@ def test_every_step_is_done_once_though_the_server_is_killed_all_along(
                     break
                 killed += 1
         assert killed >= _LEVELS // max(lives)
-        server.process = server._start()
+        server.process = server.start()
         server.wait_until_up()
         with server.client() as client:
             _each_step_was_done_once(client, execution_id)
