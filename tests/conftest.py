@@ -10,6 +10,7 @@ import pytest
 
 from sutazai.database import Database, open_database
 from sutazai.database.schema import migrate_postgresql, migrate_sqlite
+from tests.language_model import OllamaFront, SmallModel
 from tests.postgres import PostgresServer
 from tests.valkey import ValkeyServer
 
@@ -81,6 +82,22 @@ async def database(database_url: str | None, data_dir: Path) -> AsyncIterator[Da
     opened = await open_database(url=database_url, data_dir=data_dir)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def small_model() -> Iterator[SmallModel]:
+    """This process's language model; its tests are of the group `model`, so that one will do."""
+    with SmallModel() as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def ollama(
+    small_model: SmallModel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OllamaFront]:
+    """The same model behind Ollama's protocol."""
+    with OllamaFront(small_model.url, tmp_path_factory.mktemp("ollama")) as front:
+        yield front
 
 
 @pytest.fixture(scope="session")

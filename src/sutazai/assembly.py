@@ -1,20 +1,38 @@
-"""A part of the composition root: the built-in agents and what they stand on."""
+"""Parts of the composition root that `bootstrap` puts together, each made from the settings."""
 
 from pathlib import Path
 
+from sutazai.adapters.git import GitRepositories
+from sutazai.adapters.git_sources import Sources
+from sutazai.adapters.outbound import SystemResolver
 from sutazai.adapters.sandbox import LinuxSandbox
 from sutazai.agents.contract import Agent
+from sutazai.agents.service import AgentDirectory
 from sutazai.analysis.pool import AnalysisPool
-from sutazai.analysis.protocol import Place
+from sutazai.analysis.repositories import Repositories
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
+from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.builtin_agents.security_analyst import SecurityAnalyst
+from sutazai.builtin_agents.text_assistant import TextAssistant
 from sutazai.builtin_agents.type_checker import TypeChecker
+from sutazai.callbacks.guard import AddressGuard
+from sutazai.database import Database
 from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.events.hub import EventHub
+from sutazai.identity.model import AGENT_TIER, Tier
+from sutazai.limits.rates import Allowance, RateLimits
+from sutazai.limits.windows import SharedWindows
 from sutazai.settings import Settings
+from sutazai.tasks.runner import TaskRunner
+from sutazai.tasks.service import Tasks
+from sutazai.telemetry.tracing import Tracing
 
+_MEGABYTE = 1024 * 1024
+_KEPT_REPOSITORIES = 10  # as many of the largest as fit into the cache
 _SETTINGS_FILE = Path(".env")
 
 
@@ -42,18 +60,75 @@ def built_in_agents(
 
     Those that run code which is not ours take the `sandbox`, and run it nowhere else.
     """
-    workspace, excluded = str(settings.workspace), [str(settings.data_dir)]
     database = settings.advisory_database
-    place = Place(root=str(settings.workspace.absolute()), excluded=tuple(excluded))
+    code = CodeInput(
+        workspace=str(settings.workspace),
+        excluded=[str(settings.data_dir)],
+        repositories=_repositories(settings),
+    )
     return [
         MasterCoordinator(),
-        CodeReviewer(pool=pool, workspace=workspace, excluded=excluded),
+        TextAssistant(),
+        CodeReviewer(pool=pool, code=code),
+        SecurityAnalyst(pool=pool, code=code),
         DependencyAuditor(
             pool=pool,
-            workspace=workspace,
-            excluded=excluded,
+            code=code,
             database=None if database is None else str(database.absolute()),
         ),
-        TypeChecker(pool=pool, workspace=workspace, excluded=excluded),
-        DocGenerator(pool=pool, place=place, sandbox=sandbox),
+        TypeChecker(pool=pool, code=code),
+        DocGenerator(pool=pool, code=code, sandbox=sandbox),
     ]
+
+
+def make_tasks(
+    database: Database,
+    hub: EventHub,
+    directory: AgentDirectory,
+    runner: TaskRunner,
+    guard: AddressGuard,
+    tracing: Tracing | None,
+) -> Tasks:
+    """What users do with tasks."""
+    return Tasks(
+        database=database,
+        hub=hub,
+        directory=directory,
+        ends=runner,
+        check_callback_url=guard.check,
+        tracing=tracing,
+    )
+
+
+def make_rate_limits(settings: Settings, shared: SharedWindows | None) -> RateLimits | None:
+    """Who may ask how much; None where that is not limited."""
+    if not settings.rate_limits:
+        return None
+    usual = settings.rate_limit_requests
+    tiers: dict[str, Allowance] = {
+        Tier.FREE: Allowance(usual, settings.rate_limit_tasks_free),
+        Tier.STANDARD: Allowance(usual, settings.rate_limit_tasks_standard),
+        Tier.PREMIUM: Allowance(
+            settings.rate_limit_requests_premium, settings.rate_limit_tasks_premium
+        ),
+        AGENT_TIER: Allowance(settings.rate_limit_requests_agent, 0),
+    }
+    return RateLimits(tiers=tiers, without_tier=tiers[Tier.FREE], shared=shared)
+
+
+def _repositories(settings: Settings) -> Repositories:
+    guard = AddressGuard(resolve=SystemResolver(), allow=settings.repository_allow)
+    certificates = settings.repository_certificates
+    most = settings.repository_megabytes * _MEGABYTE
+    return GitRepositories(
+        folder=str(settings.data_dir.absolute() / "repositories"),
+        sources=Sources(
+            guard=guard,
+            hosts=settings.repository_hosts,
+            roots=[str(root) for root in settings.repository_roots],
+        ),
+        most_bytes=most,
+        keep_bytes=_KEPT_REPOSITORIES * most,
+        seconds=settings.repository_seconds,
+        certificates=None if certificates is None else str(certificates.absolute()),
+    )

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -13,12 +12,17 @@ from typing import TYPE_CHECKING, Protocol
 from sutazai import clock, ids
 from sutazai.adapters.outbound import CallbackSender, SystemResolver
 from sutazai.agents.contract import Agent
-from sutazai.agents.service import AgentDirectory, AgentHost, AgentRegistry
+from sutazai.agents.service import AgentDirectory, AgentRegistry
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.api.app import ASGIApp, create_app
 from sutazai.api.services import Services
 from sutazai.api.versions import Deprecation
-from sutazai.assembly import built_in_agents, make_sandbox
+from sutazai.assembly import (
+    built_in_agents,
+    make_rate_limits,
+    make_sandbox,
+    make_tasks,
+)
 from sutazai.callbacks import courier as callback_jobs
 from sutazai.callbacks.courier import Courier
 from sutazai.callbacks.guard import AddressGuard
@@ -32,12 +36,11 @@ from sutazai.database import (
     open_database,
     schema,
 )
-from sutazai.engine import recurring
+from sutazai.engine import recurring, remote_store
 from sutazai.engine import store as jobs
-from sutazai.engine.job import Consumer, Handler
+from sutazai.engine.job import Handler
 from sutazai.engine.recurring import Chore, Recurring
 from sutazai.engine.rescuer import Rescuer
-from sutazai.engine.scheduler import Scheduler
 from sutazai.engine.worker import Worker
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events import log
@@ -46,26 +49,24 @@ from sutazai.events.hub import EventHub
 from sutazai.events.model import NewEvent, Origin
 from sutazai.events.streams import EventStreams
 from sutazai.identity.hooks import Change
-from sutazai.identity.model import Tier
 from sutazai.identity.passwords import Passwords
 from sutazai.identity.service import Identity
 from sutazai.identity.tokens import Tokens
 from sutazai.identity.users import Users
 from sutazai.limits.idempotency import Idempotency
-from sutazai.limits.rates import Allowance, RateLimits
-from sutazai.limits.windows import SharedWindows
+from sutazai.llm.service import Models
 from sutazai.metrics import Metrics
+from sutazai.model_parts import make_models
+from sutazai.schedules.service import Schedules
 from sutazai.settings import Settings
 from sutazai.tasks import retention
 from sutazai.tasks import runner as task_jobs
-from sutazai.tasks.cache import DatabaseResultCache
-from sutazai.tasks.runner import TaskRunner
 from sutazai.tasks.service import Tasks
 from sutazai.tasks.statistics import Statistics
 from sutazai.telemetry.host import Host
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
-from sutazai.workflows import approvals
+from sutazai.work_parts import Above, make_engine, make_outside, make_runner
 from sutazai.workflows.retention import purge_executions
 from sutazai.workflows.service import Workflows
 
@@ -181,45 +182,26 @@ async def _start_work(
     registry = AgentRegistry(database=database)
     directory = AgentDirectory(database=database, always_known=[one.description for one in builtin])
     idempotency = Idempotency(secret=secret)
-    guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
-    callbacks, courier = _callbacks(stack, settings, database, secret, guard)
-    runner = TaskRunner(
-        database=database,
-        registry=registry,
-        directory=directory,
-        agents=agents,
-        cache=DatabaseResultCache.factory(database=database, registry=registry),
-        before_tasks_end=[lambda *told: workflows.before_tasks_end(*told)],  # noqa: PLW0108  # as below
-        on_task_ended=[
-            callbacks.on_task_ended,
-            lambda *told: workflows.on_task_ended(*told),  # noqa: PLW0108  # made further down
-        ],
-        children=lambda: workflows.children,
-        instruments=instruments,
-        tracing=tracing,
-    )
+    callbacks, courier, guard = _callbacks(stack, settings, database, secret)
+    models = make_models(settings, database, instruments, tracing)
+    above = Above(callbacks, lambda: workflows)  # the workflows are made further down
+    runner = make_runner(database, registry, directory, agents, models, above, instruments, tracing)
     statistics = Statistics(database=database)
-    chores = _chores(settings, database, callbacks, idempotency, identity, statistics)
+    chores = _chores(settings, database, callbacks, idempotency, identity, statistics, models)
     handlers: dict[str, Handler] = {task_jobs.KIND: runner, recurring.KIND: chores}
-    worker, host = _worker_and_host(settings, database, handlers, agents, instruments, tracing)
-    scheduler = Scheduler(database=database, handlers=handlers)
-    rescuer = Rescuer(database=database, handlers=handlers)
-    tasks = Tasks(
-        database=database,
-        hub=hub,
-        directory=directory,
-        ends=runner,
-        check_callback_url=guard.check,
-        tracing=tracing,
+    worker, host, scheduler, rescuer = make_engine(
+        settings, database, handlers, agents, models, instruments, tracing
     )
+    tasks = make_tasks(database, hub, directory, runner, guard, tracing)
+    assignments, outside = make_outside(settings, database, runner, directory, builtin, instruments)
     workflows = Workflows(database=database, tasks=tasks, directory=directory)
-    handlers |= {callback_jobs.KIND: courier, **workflows.handlers}
+    schedules = _schedules(settings, database, tasks, workflows, identity)
+    handlers |= {callback_jobs.KIND: courier, **workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)
-    await pool.start()
-    stack.push_async_callback(pool.close)
-    await directory.start()
+    await _open(stack, pool, directory)
     # Right above the hub, so that Redis is told of the agents' coming and going, too.
-    await _start(stack, hub, *([redis] if redis else []), host, tasks, scheduler, rescuer)
+    shared = [redis] if redis else []
+    await _start(stack, hub, *shared, models.reach, host, tasks, assignments, scheduler, rescuer)
     await chores.ensure()
     await worker.start()
     streams = EventStreams(feed=feed, hub=hub)
@@ -230,15 +212,19 @@ async def _start_work(
         idempotency=idempotency,
         tasks=tasks,
         workflows=workflows,
+        schedules=schedules,
         callbacks=callbacks,
         registry=registry,
+        outside=outside,
+        assignments=assignments,
         events=feed,
         streams=streams,
-        rates=_rate_limits(settings, redis.windows if redis else None),
+        rates=make_rate_limits(settings, redis.windows if redis else None),
         redis_is_healthy=redis.is_healthy if redis else None,
         metrics=_metrics(settings, registry, statistics, instruments, streams, pool),
         instruments=instruments,
         engine_is_healthy=lambda: worker.is_healthy,
+        models=models,
     )
     return services, worker
 
@@ -247,7 +233,18 @@ async def _take_over(settings: Settings, database: Database, rescuer: Rescuer) -
     if settings.database_url is None:
         # The lock says that no other server lives, so what it was running is free at once.
         await database.run(jobs.void_leases)
+        # Agents from outside may be there all the same: they could not renew theirs for a while.
+        grace = clock.now() + int(settings.lease_seconds * clock.SECOND)
+        await database.run(partial(remote_store.spare, lease_expires_at=grace))
         await rescuer.rescue()
+
+
+async def _open(
+    stack: contextlib.AsyncExitStack, pool: AnalysisPool, directory: AgentDirectory
+) -> None:
+    await pool.start()
+    stack.push_async_callback(pool.close)
+    await directory.start()
 
 
 class _Part(Protocol):
@@ -266,39 +263,6 @@ async def _start(stack: contextlib.AsyncExitStack, *parts: _Part) -> None:
     for part in parts:
         await part.start()
         stack.push_async_callback(part.stop)
-
-
-def _worker_and_host(
-    settings: Settings,
-    database: Database,
-    handlers: dict[str, Handler],
-    agents: Sequence[Agent],
-    instruments: Instruments,
-    tracing: Tracing | None,
-) -> tuple[Worker, AgentHost]:
-    worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
-    worker = Worker(
-        database=database,
-        worker_id=worker_id,
-        handlers=handlers,
-        consumers=[
-            *map(_consumer, agents),
-            recurring.CONSUMER,
-            callback_jobs.CONSUMER,
-            approvals.CONSUMER,
-        ],
-        lease_seconds=settings.lease_seconds,
-        instruments=instruments,
-        tracing=tracing,
-    )
-    host = AgentHost(
-        database=database,
-        worker_id=worker_id,
-        agents=[agent.description for agent in agents],
-        load=lambda: worker.load,
-        alone=settings.database_url is None,
-    )
-    return worker, host
 
 
 def _metrics(
@@ -354,18 +318,16 @@ def _redis(
         raise _named(error, "SUTAZAI_REDIS_URL") from error
 
 
-def _rate_limits(settings: Settings, shared: SharedWindows | None) -> RateLimits | None:
-    if not settings.rate_limits:
-        return None
-    usual = settings.rate_limit_requests
-    tiers: dict[str, Allowance] = {
-        Tier.FREE: Allowance(usual, settings.rate_limit_tasks_free),
-        Tier.STANDARD: Allowance(usual, settings.rate_limit_tasks_standard),
-        Tier.PREMIUM: Allowance(
-            settings.rate_limit_requests_premium, settings.rate_limit_tasks_premium
-        ),
-    }
-    return RateLimits(tiers=tiers, without_tier=tiers[Tier.FREE], shared=shared)
+def _schedules(
+    settings: Settings, database: Database, tasks: Tasks, workflows: Workflows, identity: Identity
+) -> Schedules:
+    return Schedules(
+        database=database,
+        tasks=tasks,
+        workflows=workflows,
+        users=identity.users,
+        most_per_user=settings.schedules_per_user,
+    )
 
 
 def _callbacks(
@@ -373,8 +335,8 @@ def _callbacks(
     settings: Settings,
     database: Database,
     secret: bytes,
-    guard: AddressGuard,
-) -> tuple[Callbacks, Courier]:
+) -> tuple[Callbacks, Courier, AddressGuard]:
+    guard = AddressGuard(resolve=SystemResolver(), allow=settings.callback_allow)
     sender = CallbackSender(guard, version=version("sutazai"))
     stack.push_async_callback(sender.close)
     kept = Secrets(secret=secret)
@@ -386,12 +348,7 @@ def _callbacks(
         keep=int(settings.events_keep_days * _DAY),
         public_url="" if settings.public_url is None else str(settings.public_url),
     )
-    return callbacks, courier
-
-
-def _consumer(agent: Agent) -> Consumer:
-    said = agent.description
-    return Consumer(said.agent_id, (*said.capabilities, f"@{said.agent_id}"), said.max_capacity)
+    return callbacks, courier, guard
 
 
 def _chores(
@@ -401,6 +358,7 @@ def _chores(
     idempotency: Idempotency,
     identity: Identity,
     statistics: Statistics,
+    models: Models,
 ) -> Recurring:
     def every_hour(name: str, purge: Callable[[Connection], int]) -> Chore:
         return Chore(name, _HOUR, partial(recurring.in_batches, database, purge))
@@ -413,6 +371,7 @@ def _chores(
         every_hour("callbacks", callbacks.purge),
         every_hour("events", old_events),
         every_hour("idempotency", idempotency.purge),
+        every_hour("llm", models.accounts.purge),
         every_hour("result_cache", retention.purge_cache),
         every_hour("sessions", identity.purge),
         every_hour("task_ends", statistics.purge),

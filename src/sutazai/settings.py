@@ -28,6 +28,8 @@ _PREFIX = "SUTAZAI_"
 _CLIENT_VARIABLES = ("SUTAZAI_URL", "SUTAZAI_TOKEN", "SUTAZAI_API_KEY")
 # Each counts for a minute, so that many may have to be remembered at a time.
 _MOST_A_MINUTE = 1_000_000
+OFF = "off"
+"""What `llm_url` says to have no language model looked for."""
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -45,6 +47,24 @@ class DeprecatedVersion(BaseModel):
         if self.sunset is not None and self.sunset < self.deprecated:
             raise ValueError("sunset must not be before deprecated")
         return self
+
+
+class ModelPrice(BaseModel):
+    """USD for a million tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class ModelBudget(BaseModel):
+    """Tokens, in and out together, and USD."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tokens: int | None = Field(None, ge=0)
+    cost: float | None = Field(None, ge=0)
 
 
 class Settings(BaseSettings):
@@ -73,6 +93,9 @@ class Settings(BaseSettings):
     )
     rate_limit_requests_premium: int = Field(
         1000, ge=1, le=_MOST_A_MINUTE, description="the same, of a user of the tier premium"
+    )
+    rate_limit_requests_agent: int = Field(
+        6000, ge=1, le=_MOST_A_MINUTE, description="the same, of an agent from outside"
     )
     rate_limit_tasks_free: int = Field(
         10, ge=1, le=_MOST_A_MINUTE, description="tasks a minute of a user of the tier free"
@@ -118,11 +141,52 @@ class Settings(BaseSettings):
         description="networks, comma-separated, that callbacks may reach beside the public "
         "internet, such as 10.1.0.0/16",
     )
+    schedules_per_user: int = Field(
+        100, ge=0, le=10_000, description="how many schedules a user may have"
+    )
     events_keep_days: float = Field(
         30, gt=0, description="how long events and the log of callbacks are kept"
     )
     tasks_keep_days: float | None = Field(
         None, gt=0, description="how long ended tasks are kept; for ever unless set"
+    )
+    llm_url: str | None = Field(
+        None,
+        description="a language model's server: Ollama's URL, or that of anything compatible with "
+        "OpenAI; without it Ollama is looked for on this machine; off for none at all",
+    )
+    llm_provider: Literal["ollama", "openai", "anthropic"] | None = Field(
+        None, description="ollama, openai or anthropic; guessed from the URL unless set"
+    )
+    llm_api_key: SecretStr | None = Field(None, description="the model server's key")
+    llm_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="hosts, comma-separated, that SUTAZAI_LLM_URL may name; empty for any"
+    )
+    llm_model: str | None = Field(
+        None, description="the model to use where the server lacks an agent's usual one"
+    )
+    llm_fallback_model: str | None = Field(
+        None, description="the model to use where an agent's own is not there or fails"
+    )
+    llm_timeout_seconds: float = Field(
+        120, gt=0, le=3600, description="how long one call of a model may take"
+    )
+    llm_concurrency: int = Field(
+        4, ge=1, le=256, description="calls of a model at a time, by this process"
+    )
+    llm_retries: int = Field(2, ge=0, le=10, description="how often a failed call is repeated")
+    llm_cache: bool = Field(True, description="keep a model's answers for equal questions")
+    llm_prices: Annotated[dict[str, ModelPrice], NoDecode] = Field(
+        default_factory=dict,
+        description='USD for a million tokens, by model, * for all others, as JSON: {"large": '
+        '{"input": 2.5, "output": 10}}; a model on this machine costs nothing',
+    )
+    llm_budgets: Annotated[dict[Literal["task", "agent", "user", "day"], ModelBudget], NoDecode] = (
+        Field(
+            default_factory=dict,
+            description="what models may use, of a task, and of an agent, a user and all together "
+            'on a day (UTC), as JSON: {"task": {"tokens": 20000}, "day": {"cost": 5}}',
+        )
     )
     analysis_processes: int = Field(
         default_factory=lambda: max(1, min(4, os.cpu_count() or 1)),
@@ -135,6 +199,29 @@ class Settings(BaseSettings):
         description="a file of known vulnerabilities in the OSV format (an export for PyPI: zip, "
         "JSON list or JSON lines) that dependency audits look into",
     )
+    repository_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("bitbucket.org", "codeberg.org", "github.com", "gitlab.com"),
+        description="hosts, comma-separated, whose repositories tasks may name; * for every public "
+        "one",
+    )
+    repository_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="folders, comma-separated, below which tasks may name repositories (file://)",
+    )
+    repository_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="networks, comma-separated, that repositories may be fetched from beside the "
+        "public internet",
+    )
+    repository_certificates: Path | None = Field(
+        None, description="a file of certificates to trust for repositories, not the system's"
+    )
+    repository_megabytes: int = Field(
+        200, ge=1, le=100_000, description="how much one repository may hold"
+    )
+    repository_seconds: float = Field(
+        120, gt=0, le=3600, description="how long fetching one may take"
+    )
     lease_seconds: float = Field(
         10, ge=1, le=3600, description="how soon a silent worker's task runs elsewhere"
     )
@@ -142,14 +229,23 @@ class Settings(BaseSettings):
         10, ge=0, le=3600, description="how long running tasks may finish at shutdown"
     )
 
-    @field_validator("cors_origins", "trusted_proxies", "callback_allow", mode="before")
+    @field_validator(
+        "cors_origins",
+        "trusted_proxies",
+        "callback_allow",
+        "llm_allowed_hosts",
+        "repository_hosts",
+        "repository_roots",
+        "repository_allow",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("deprecated_versions", mode="before")
+    @field_validator("deprecated_versions", "llm_prices", "llm_budgets", mode="before")
     @classmethod
     def _decode(cls, value: object) -> object:
         if isinstance(value, str):
@@ -159,7 +255,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"must be JSON: {error}") from None
         return value
 
-    @field_validator("trusted_proxies", "callback_allow")
+    @field_validator("trusted_proxies", "callback_allow", "repository_allow")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for address in value:
@@ -180,12 +276,40 @@ class Settings(BaseSettings):
             raise ValueError("must be 32 bytes or longer; leave it out to have one generated")
         return value
 
-    @field_validator("data_dir", "workspace", "advisory_database")
+    @field_validator("data_dir", "workspace", "advisory_database", "repository_certificates")
     @classmethod
     def _is_path(cls, value: Path | None) -> Path | None:
         if "\0" in str(value):
             raise ValueError("a path cannot hold a NUL character")
         return value
+
+    @field_validator("llm_url")
+    @classmethod
+    def _is_model_server(cls, value: str | None) -> str | None:
+        if value is None or value == OFF:
+            return value
+        try:
+            parts = urlsplit(value)
+            fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            fine = False
+        # Not the value: whoever puts a key into it wants it nowhere else.
+        if not fine or "@" in value or "?" in value or "#" in value:
+            raise ValueError(
+                "must look like http://localhost:11434 or https://host/v1, with the key in "
+                "SUTAZAI_LLM_API_KEY, or be off"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _names_an_allowed_host(self) -> Self:
+        if self.llm_allowed_hosts and self.llm_url not in (None, OFF):
+            host = urlsplit(str(self.llm_url)).hostname or ""
+            if host not in {one.lower() for one in self.llm_allowed_hosts}:
+                raise ValueError(
+                    f"SUTAZAI_LLM_URL names {host}, which SUTAZAI_LLM_ALLOWED_HOSTS does not list"
+                )
+        return self
 
     @field_validator("database_url")
     @classmethod
@@ -277,7 +401,7 @@ def in_force(settings: Settings, **flags: Any) -> list[InForce]:
             source = "default"
         value = getattr(settings, name)
         if isinstance(value, tuple):
-            value = ",".join(value)
+            value = ",".join(map(str, value))
         elif isinstance(value, dict):
             value = json.dumps(settings.model_dump(mode="json")[name]) if value else ""
         shown = "" if value is None else _written(value)

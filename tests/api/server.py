@@ -85,7 +85,13 @@ def settings_for(
         workspace=workspace,
         database_url=database_url,  # type: ignore[arg-type]  # made a SecretStr
         admin_password=ADMIN_PASSWORD,  # type: ignore[arg-type]  # made a SecretStr
-        **{"analysis_processes": 1, "drain_seconds": 1, "rate_limits": False, **more},
+        **{
+            "analysis_processes": 1,
+            "drain_seconds": 1,
+            "rate_limits": False,
+            "llm_url": "off",
+            **more,
+        },
     )
 
 

@@ -1,5 +1,6 @@
 """Paths and files that a review task may name, through the API: clear errors, nothing leaks."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,40 @@ async def test_wrong_metadata_fails_the_task_with_the_reason(
 
 async def test_an_empty_workspace_fails_a_task_that_names_nothing(fresh_server: Server) -> None:
     assert "empty" in failure(await review(fresh_server))
+
+
+async def test_a_repository_is_reviewed_at_the_commit_that_is_named(
+    tmp_path: Path, data_dir: Path, database_url: str | None
+) -> None:
+    project, workspace = tmp_path / "roots/project", tmp_path / "workspace"
+    workspace.mkdir()
+    project.mkdir(parents=True)
+    commit = committed(project, {"src/shop.py": DEFECT, "other.py": DEFECT})
+    settings = settings_for(data_dir, database_url, workspace, repository_roots=[project.parent])
+    async with serving(settings, roles=["user"]) as server:
+        named = {"repository": f"file://{project}", "branch": "main", "files": ["src/*.py"]}
+        result = (await review(server, **named))["result"]
+        assert {issue["file"] for issue in result["issues"]} == {"/src/shop.py"}
+        assert result["repository"]["commit"] == commit
+        message = failure(await review(server, repository="ext::sh -c id"))
+        assert "`repository` must be an https URL" in message
+        message = failure(await review(server, repository=f"file://{workspace}"))
+        assert "SUTAZAI_REPOSITORY_ROOTS" in message
+
+
+def committed(project: Path, files: dict[str, str]) -> str:
+    """Make a repository of these; its commit."""
+    for name, text in files.items():
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text(text)
+    who = ("-c", "user.name=author", "-c", "user.email=author@example.com")
+    for arguments in (
+        ("init", "-q", "-b", "main"),
+        ("add", "."),
+        (*who, "commit", "-q", "-m", "new"),
+    ):
+        subprocess.run(["git", *arguments], cwd=project, check=True)
+    said = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=project, check=True, capture_output=True
+    )
+    return said.stdout.decode().strip()

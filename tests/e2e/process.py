@@ -1,10 +1,12 @@
 """The real server as a process, to be killed and started again."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,7 +14,8 @@ from typing import Self
 import httpx2
 
 PASSWORD = "a password for tests"
-_PATIENCE = 60.0
+_PATIENCE = 120.0
+_MORTAL = Path(__file__).with_name("mortal.py")
 
 
 def free_port() -> int:
@@ -41,13 +44,17 @@ class ServerProcess:
             self._environment["SUTAZAI_DATABASE_URL"] = database_url
         self._command = [sys.executable, "-m", "sutazai", "serve", "--port", str(self.port)]
         self._command += ["--data-dir", str(data_dir), "--workspace", str(data_dir.parent)]
-        self.process = self.start()
+        self.process = self._start()
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self._command, env=self._environment, stderr=subprocess.PIPE)
 
     def __enter__(self) -> Self:
-        self.wait_until_up()
+        try:
+            self.wait_until_up()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(
@@ -79,7 +86,7 @@ class ServerProcess:
     def start_again(self) -> None:
         assert self.process.stderr is not None
         self.process.stderr.close()
-        self.process = self.start()
+        self.process = self._start()
         self.wait_until_up()
 
     def errors(self) -> str:
@@ -91,3 +98,37 @@ class ServerProcess:
         tokens = httpx2.post(f"{self.url}/auth/login", json=body, timeout=30).json()
         headers = {"Authorization": f"Bearer {tokens['access_token']}"}
         return httpx2.Client(base_url=self.url, headers=headers, timeout=30)
+
+
+class MortalServer(ServerProcess):
+    """Lives for so many transactions a time, then for ever."""
+
+    commits: int | None = None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        immortal = self._command
+        if self.commits is not None:
+            self._command = [sys.executable, str(_MORTAL), str(self.commits), *immortal[3:]]
+        try:
+            return super()._start()
+        finally:
+            self._command = immortal
+
+    def live_for(self, commits: int, is_over: Callable[[], bool]) -> bool:
+        """Start, and wait until it is killed; False where there was not so much to do."""
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        self.commits = commits
+        self.process = self._start()
+        self.commits = None
+        end = time.monotonic() + _PATIENCE
+        while time.monotonic() < end:
+            try:
+                assert self.process.wait(0.1) == -signal.SIGKILL, self.errors()
+            except subprocess.TimeoutExpired:
+                if is_over():
+                    self.kill()
+                    return False
+            else:
+                return True
+        raise AssertionError("it neither was killed nor came to an end")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import httpx2
 
-from tests.e2e.test_workflow_kill import Mortal, events_of
+from tests.e2e.process import MortalServer
+from tests.e2e.test_workflow_kill import events_of
 
 _LIVES = {"sqlite": (3, 5), "postgresql": (4, 7)}
 """How many transactions the server lives for, one life after the other."""
@@ -25,7 +26,7 @@ def test_a_goal_is_reached_once_though_the_server_is_killed_all_along(
     data_dir: Path, database_url: str | None
 ) -> None:
     # On PostgreSQL, each life begins with waiting until the leases of the one before have lapsed.
-    with Mortal(data_dir, database_url=database_url, lease_seconds=1) as server:
+    with MortalServer(data_dir, database_url=database_url, lease_seconds=1) as server:
         with server.client() as client:
             body = {
                 "type": "orchestration",
@@ -45,7 +46,7 @@ def test_a_goal_is_reached_once_though_the_server_is_killed_all_along(
                     break
                 killed += 1
         assert killed
-        server.process = server.start()
+        server.process = server._start()
         server.wait_until_up()
         with server.client() as client:
             _the_goal_was_reached_once(client, task_id)

@@ -1,59 +1,17 @@
 """A workflow survives a server that is killed between any two of its transactions."""
 
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from tests.e2e.process import ServerProcess
+from tests.e2e.process import MortalServer
 
-_MORTAL = Path(__file__).with_name("mortal.py")
 _LANES, _LEVELS = 5, 10
 _LIVES = {"sqlite": (2, 3, 5), "postgresql": (4, 7)}
 """How many transactions the server lives for, one life after the other."""
-_PATIENCE = 60.0
-
-
-class Mortal(ServerProcess):
-    """Lives for so many transactions a time, then for ever."""
-
-    commits: int | None = None
-
-    def start(self) -> subprocess.Popen[bytes]:
-        """A new life, of as many transactions as it has."""
-        immortal = self._command
-        if self.commits is not None:
-            self._command = [sys.executable, str(_MORTAL), str(self.commits), *immortal[3:]]
-        try:
-            return super().start()
-        finally:
-            self._command = immortal
-
-    def live_for(self, commits: int, is_over: Callable[[], bool]) -> bool:
-        """Start, and wait until it is killed; False where there was not so much to do."""
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-        self.commits = commits
-        self.process = self.start()
-        self.commits = None
-        end = time.monotonic() + _PATIENCE
-        while time.monotonic() < end:
-            try:
-                assert self.process.wait(0.1) == -signal.SIGKILL, self.errors()
-            except subprocess.TimeoutExpired:
-                if is_over():
-                    self.kill()
-                    return False
-            else:
-                return True
-        raise AssertionError("it neither was killed nor came to an end")
 
 
 def _steps() -> list[dict[str, Any]]:
@@ -77,7 +35,6 @@ def _steps() -> list[dict[str, Any]]:
 
 
 def events_of(client: httpx2.Client) -> list[dict[str, Any]]:
-    """All there are, in order."""
     found: list[dict[str, Any]] = []
     after = 0
     while True:
@@ -121,7 +78,7 @@ def test_every_step_is_done_once_though_the_server_is_killed_all_along(
     data_dir: Path, database_url: str | None
 ) -> None:
     # On PostgreSQL, each life begins with waiting until the leases of the one before have lapsed.
-    with Mortal(data_dir, database_url=database_url, lease_seconds=1) as server:
+    with MortalServer(data_dir, database_url=database_url, lease_seconds=1) as server:
         with server.client() as client:
             body = {"name": "fifty", "steps": _steps()}
             workflow_id = client.post("/workflows", json=body).json()["workflow_id"]
@@ -136,7 +93,7 @@ def test_every_step_is_done_once_though_the_server_is_killed_all_along(
                     break
                 killed += 1
         assert killed >= _LEVELS // max(lives)
-        server.process = server.start()
+        server.process = server._start()
         server.wait_until_up()
         with server.client() as client:
             _each_step_was_done_once(client, execution_id)

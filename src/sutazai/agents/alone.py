@@ -5,6 +5,8 @@ from typing import Any, NoReturn
 
 from sutazai.agents.contract import AgentError, Colleague, ResultCache, WorkflowOutcome
 from sutazai.errors import ErrorCode
+from sutazai.llm.none import NoModel
+from sutazai.llm.port import Model
 
 
 class NoCache:
@@ -23,6 +25,10 @@ class Alone:
 
     def __init__(self) -> None:
         self.cache: ResultCache = NoCache()
+        self.model: Model = NoModel()
+
+    async def output(self, text: str) -> None:
+        """Nobody looks."""
 
     async def progress(self, percent: int, **counters: int) -> None:
         """Nobody looks."""

@@ -6,13 +6,16 @@ from typing import Any, Protocol
 import msgspec
 
 from sutazai.errors import ErrorCode
+from sutazai.llm.port import Model
 
 
 class AgentDescription(msgspec.Struct, frozen=True, kw_only=True):
     """How an agent introduces itself to the registry.
 
     `capabilities` are the task types it takes, `max_capacity` how many at once;
-    `configuration` holds the defaults that a user may change.
+    `configuration` holds the defaults that a user may change. `transport` (`http` or `redis`) is
+    how an agent from outside gets its work, None for one that a worker hosts. `needs_model` are
+    the capabilities that it has only while a language model can be reached.
     """
 
     agent_id: str
@@ -21,6 +24,8 @@ class AgentDescription(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: tuple[str, ...]
     max_capacity: int
     configuration: dict[str, Any] = {}
+    transport: str | None = None
+    needs_model: tuple[str, ...] = ()
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +111,18 @@ class TaskContext(Protocol):
     @property
     def cache(self) -> ResultCache:
         """The result cache of the installation."""
+        ...
+
+    @property
+    def model(self) -> Model:
+        """The language model, as this agent is configured; there may be none at the moment."""
+        ...
+
+    async def output(self, text: str) -> None:
+        """Show some of the work as it comes, as `task.output` events; nothing is kept of it.
+
+        Cheap to call often: pieces travel together, and only so much of them for one attempt.
+        """
         ...
 
     async def progress(self, percent: int, **counters: int) -> None:

@@ -21,16 +21,14 @@ from sutazai.agents.model import (
     WorkDone,
     check_configuration,
 )
+from sutazai.agents.notices import CHANGED, status_notice
 from sutazai.database import Connection, Database, signal
 from sutazai.engine import store as jobs
 from sutazai.errors import ErrorCode, SutazaiError, not_found
 from sutazai.events import log
-from sutazai.events.model import SYSTEM, NewEvent, Origin
+from sutazai.events.model import NewEvent, Origin
 
 _logger = structlog.get_logger(__name__)
-
-CHANGED = "agents.changed"
-"""Signal: who is online, or how an agent is configured, is no longer what it was."""
 
 _MIB = 1024 * 1024
 _LOOK_SECONDS = 0.5
@@ -45,6 +43,13 @@ class AgentDirectory:
         self._always_known = frozenset(
             capability for agent in always_known for capability in agent.capabilities
         )
+        # What an agent's code says of itself, which no table keeps.
+        self._needs_model = {
+            (agent.agent_id, capability)
+            for agent in always_known
+            for capability in agent.needs_model
+        }
+        self._without_model: frozenset[tuple[str, str]] = frozenset()
         self._agents: dict[str, AgentDescription] = {}
         self._online: frozenset[str] = frozenset()
         self._capacity: dict[str, int] = {}
@@ -62,11 +67,14 @@ class AgentDirectory:
         fresh = clock.now() - OFFLINE_AFTER
         online = [one for one in instances if one.last_heartbeat_at >= fresh]
         self._online = frozenset(one.agent_id for one in online)
+        able = {one.agent_id for one in online if one.has_model}
+        self._without_model = frozenset(one for one in self._needs_model if one[0] not in able)
         capacity: dict[str, int] = {}
         for one in online:
             agent = self._agents.get(one.agent_id)
             for capability in agent.capabilities if agent else ():
-                capacity[capability] = capacity.get(capability, 0) + one.capacity
+                if one.has_model or (one.agent_id, capability) not in self._needs_model:
+                    capacity[capability] = capacity.get(capability, 0) + one.capacity
         self._capacity = capacity
 
     async def refresh_when_stale(self, *, at_least_every: float) -> None:
@@ -100,7 +108,28 @@ class AgentDirectory:
 
     def serves(self, task_type: str, agent_id: str | None) -> bool:
         """Whether somebody online would take a task of a type, pinned to an agent or not."""
-        return agent_id in self._online if agent_id else bool(self._capacity.get(task_type))
+        if agent_id:
+            return agent_id in self._online and (agent_id, task_type) not in self._without_model
+        return bool(self._capacity.get(task_type))
+
+    def queue(self, task_type: str, agent_id: str | None) -> str:
+        """The queue for a task of a type, pinned to an agent or not."""
+        if not agent_id:
+            return task_type
+        apart = (agent_id, task_type) in self._needs_model
+        return pinned_queue(agent_id, task_type if apart else None)
+
+    def waits_for_model(self, task_type: str, agent_id: str | None) -> bool:
+        """Whether an agent that is online would take such a task if it reached a model."""
+        return any(
+            one in self._online and kind == task_type and agent_id in (None, one)
+            for one, kind in self._without_model
+        )
+
+    @property
+    def without_model(self) -> frozenset[tuple[str, str]]:
+        """(agent, task type) where the agent lacks the model that it needs for the type."""
+        return self._without_model
 
     def capacity(self, capability: str) -> int:
         """How many tasks of a type can run at once now; 0 when nobody who has it is online."""
@@ -119,6 +148,15 @@ class AgentDirectory:
 def _load(connection: Connection) -> tuple[dict[str, AgentDescription], list[Instance]]:
     agents = {row.description.agent_id: row.description for row in store.registered(connection)}
     return agents, store.instances(connection)
+
+
+def pinned_queue(agent_id: str, needs_model: str | None = None) -> str:
+    """The queue of the tasks that are for one agent alone.
+
+    Those of a type for which it needs a model have one of their own: they may have to wait while
+    the others run.
+    """
+    return f"@{agent_id}:{needs_model}" if needs_model else f"@{agent_id}"
 
 
 class AgentRegistry:
@@ -194,6 +232,7 @@ def _view(row: store.Registered, alive: list[Instance], load: Mapping[str, int],
     current = load.get(said.agent_id, 0) if alive else 0
     capacity = sum(one.capacity for one in alive) or said.max_capacity
     busy = current >= capacity
+    measured = [one for one in alive if one.memory_limit]
     online = AgentStatus.BUSY if busy else AgentStatus.ACTIVE
     return Agent(
         agent_id=said.agent_id,
@@ -207,9 +246,10 @@ def _view(row: store.Registered, alive: list[Instance], load: Mapping[str, int],
         last_heartbeat_at=max((one.last_heartbeat_at for one in alive), default=None),
         uptime_seconds=max((now - one.started_at for one in alive), default=0) // clock.SECOND,
         metrics=row.metrics,
-        cpu_usage=round(sum(one.cpu_usage for one in alive), 1),
-        memory_usage=round(sum(one.memory_usage for one in alive), 1),
-        memory_limit=round(sum(one.memory_limit for one in alive), 1),
+        cpu_usage=round(sum(one.cpu_usage for one in measured), 1) if measured else None,
+        memory_usage=round(sum(one.memory_usage for one in measured), 1) if measured else None,
+        memory_limit=round(sum(one.memory_limit for one in measured), 1) if measured else None,
+        transport=said.transport,
     )
 
 
@@ -239,13 +279,19 @@ class AgentHost:
         agents: Sequence[AgentDescription],
         load: Callable[[], Mapping[str, int]],
         alone: bool,
+        has_model: Callable[[], bool] = bool,
     ) -> None:
-        """`alone`: this is the only process there can be, so whoever is registered now is gone."""
+        """`alone`: this is the only process there can be, so whatever another hosted is gone.
+
+        `has_model`: whether a language model can be reached from here.
+        """
         self._database = database
         self._worker_id = worker_id
         self._agents = list(agents)
         self._load = load
         self._alone = alone
+        self._has_model = has_model
+        self._said_model = False
         self._started_at = clock.now()
         self._process = psutil.Process()
         self._overloaded: set[str] = set()
@@ -256,7 +302,7 @@ class AgentHost:
         self._started_at = clock.now()
         self._process.cpu_percent(None)
         if self._alone:
-            await self._database.run(partial(_sweep, clock.now() + 1))
+            await self._database.run(_sweep_hosted)
         await self._beat(introduce=True)
         self._loop = asyncio.create_task(self._keep_beating())
 
@@ -273,6 +319,8 @@ class AgentHost:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
+                if self._has_model() is not self._said_model:
+                    await self._beat()
                 if time.monotonic() >= next_beat:
                     # Our own sign of life before we judge that of others: all may have stood still.
                     await self._beat()
@@ -291,6 +339,7 @@ class AgentHost:
             memory = self._process.memory_info().rss / _MIB
         limit = psutil.virtual_memory().total / _MIB
         now = clock.now()
+        has_model = self._has_model()
         instances = [
             Instance(
                 agent_id=agent.agent_id,
@@ -301,10 +350,13 @@ class AgentHost:
                 cpu_usage=cpu,
                 memory_usage=memory,
                 memory_limit=limit,
+                has_model=has_model,
             )
             for agent in self._agents
         ]
-        await self._database.run(partial(_arrive, self._agents, instances, now, introduce))
+        changed = introduce or has_model is not self._said_model
+        await self._database.run(partial(_arrive, self._agents, instances, now, introduce, changed))
+        self._said_model = has_model
 
     async def _notice_load(self) -> None:
         load = self._load()
@@ -315,20 +367,13 @@ class AgentHost:
         }
         if full == self._overloaded:
             return
-        events = []
+        events: list[NewEvent] = []
         for agent_id in sorted(full - self._overloaded):
-            events.append(_event("agent.overloaded", agent_id, AgentStatus.BUSY))
-            events.append(_event("agent.status", agent_id, AgentStatus.BUSY))
-        events += [
-            _event("agent.status", agent_id, AgentStatus.ACTIVE)
-            for agent_id in sorted(self._overloaded - full)
-        ]
+            events += status_notice(agent_id, AgentStatus.BUSY, "agent.overloaded")
+        for agent_id in sorted(self._overloaded - full):
+            events += status_notice(agent_id, AgentStatus.ACTIVE)
         await self._database.run(partial(log.append, events=events, now=clock.now()))
         self._overloaded = full
-
-
-def _event(event_type: str, agent_id: str, status: AgentStatus) -> NewEvent:
-    return NewEvent(event_type, {"agent_id": agent_id, "status": status}, SYSTEM, "agents")
 
 
 def _arrive(
@@ -336,6 +381,7 @@ def _arrive(
     instances: list[Instance],
     now: int,
     introduce: bool,
+    changed: bool,
     connection: Connection,
 ) -> None:
     before = store.online_ids(connection, since=now - OFFLINE_AFTER)
@@ -343,14 +389,19 @@ def _arrive(
     # At its start a process also says what has changed since the version that is still online.
     store.register(connection, agents if introduce else new, now=now)
     store.heartbeat(connection, instances)
-    if introduce:
+    if changed:
         signal(connection, CHANGED)
     if new:
-        ids = sorted(agent.agent_id for agent in new)
-        events = [_event("agent.online", one, AgentStatus.ACTIVE) for one in ids]
-        events += [_event("agent.status", one, AgentStatus.ACTIVE) for one in ids]
+        events: list[NewEvent] = []
+        for agent_id in sorted(agent.agent_id for agent in new):
+            events += status_notice(agent_id, AgentStatus.ACTIVE, "agent.online")
         log.append(connection, events, now=now)
         signal(connection, CHANGED)
+
+
+def _sweep_hosted(connection: Connection) -> None:
+    before = clock.now() - OFFLINE_AFTER
+    _announce_gone(connection, store.remove_hosted(connection, outside_before=before))
 
 
 def _sweep(before: int, connection: Connection) -> None:
@@ -363,8 +414,8 @@ def _leave(worker_id: str, connection: Connection) -> None:
 
 def _announce_gone(connection: Connection, agent_ids: set[str]) -> None:
     if agent_ids:
-        ids = sorted(agent_ids)
-        events = [_event("agent.offline", one, AgentStatus.OFFLINE) for one in ids]
-        events += [_event("agent.status", one, AgentStatus.OFFLINE) for one in ids]
+        events: list[NewEvent] = []
+        for agent_id in sorted(agent_ids):
+            events += status_notice(agent_id, AgentStatus.OFFLINE, "agent.offline")
         log.append(connection, events, now=clock.now())
         signal(connection, CHANGED)

@@ -10,14 +10,20 @@ _NAMES = {"type": "array", "items": _STRING}
 _FIELDS: dict[str, dict[str, Any]] = {
     "address": {"type": ["string", "null"]},
     "attempt": {"type": "integer", "minimum": 0},
+    "call": {"type": "integer", "minimum": 0},
     "changed": _NAMES,
+    "due_at": _MOMENT,
     "enabled": {"type": "boolean"},
     "error": {"$ref": "#/components/schemas/TaskError"},
+    "missed": {"type": "integer", "minimum": 1},
+    "offset": {"type": "integer", "minimum": 0},
     "progress": {"type": "integer", "minimum": 0, "maximum": 100},
     "roles": _NAMES,
     "run_at": _MOMENT,
     "task_id": {"type": "string", "format": "uuid"},
+    "truncated": {"type": "boolean"},
     "updated_fields": _NAMES,
+    "version": {"type": "integer", "minimum": 1},
 }
 _ERROR = {
     "type": "object",

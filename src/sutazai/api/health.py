@@ -35,9 +35,9 @@ async def get_health(services: CurrentServices) -> Response:
     parts["redis"] = "embedded"
     if services.redis_is_healthy is not None:
         parts["redis"] = "healthy" if await services.redis_is_healthy() else "unhealthy"
-    fine = all(state in ("healthy", "embedded") for state in parts.values())
-    # No model is configured in this version.
-    parts["ollama"] = "unavailable"
+    # Whatever language model there is, Ollama's or another's; looked at in the background.
+    parts["ollama"] = services.models.reach.health
+    fine = all(state in ("healthy", "embedded", "unavailable") for state in parts.values())
     shown = {
         "status": "unhealthy" if not reachable else "healthy" if fine else "degraded",
         "version": services.version,

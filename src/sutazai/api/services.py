@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from sutazai.agents.outside import OutsideAgents
 from sutazai.agents.service import AgentRegistry
 from sutazai.callbacks.service import Callbacks
 from sutazai.events.feed import EventFeed
@@ -10,7 +11,10 @@ from sutazai.events.streams import EventStreams
 from sutazai.identity.service import Identity
 from sutazai.limits.idempotency import Idempotency
 from sutazai.limits.rates import RateLimits
+from sutazai.llm.service import Models
 from sutazai.metrics import Metrics
+from sutazai.schedules.service import Schedules
+from sutazai.tasks.assignments import Assignments
 from sutazai.tasks.service import Tasks
 from sutazai.telemetry.instruments import Instruments
 from sutazai.workflows.service import Workflows
@@ -29,8 +33,11 @@ class Services:
     idempotency: Idempotency
     tasks: Tasks
     workflows: Workflows
+    schedules: Schedules
     callbacks: Callbacks
     registry: AgentRegistry
+    outside: OutsideAgents
+    assignments: Assignments
     events: EventFeed
     streams: EventStreams
     rates: RateLimits | None
@@ -38,3 +45,4 @@ class Services:
     metrics: Metrics
     instruments: Instruments
     engine_is_healthy: Callable[[], bool]
+    models: Models

@@ -3,20 +3,17 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
+from sutazai.agents.contract import AgentDescription, Assignment, TaskContext
 from sutazai.analysis.findings import Finding, FindingType
 from sutazai.analysis.globs import InputError
-from sutazai.analysis.pool import AnalysisError, AnalysisPool
-from sutazai.analysis.protocol import Place
+from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.reviewer import Reviewer, ReviewResult
-from sutazai.analysis.workspace import Limits
-from sutazai.builtin_agents.review_input import parse_input
-from sutazai.errors import ErrorCode
+from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.review_input import wanted_types
 
 MAX_ISSUES = 10_000
 """Issues that one result lists; more are counted, and `issues_truncated` says so."""
@@ -31,30 +28,14 @@ _NOUNS = {
 
 
 class CodeReviewer:
-    """Reviews code given inline or in the workspace.
+    """Reviews code given inline, in the workspace, or in a repository: whatever `code` opens.
 
-    `workspace` is the folder that tasks may name files in, None for none; `excluded` are absolute
-    paths in it that no task may read, such as the data folder. The pool is the caller's to close.
+    The pool is the caller's to close.
     """
 
-    def __init__(
-        self,
-        *,
-        pool: AnalysisPool,
-        workspace: str | None,
-        excluded: Sequence[str] = (),
-        limits: Limits | None = None,
-    ) -> None:
+    def __init__(self, *, pool: AnalysisPool, code: CodeInput) -> None:
         self._reviewer = Reviewer(pool)
-        self._place = (
-            Place(
-                root=str(Path(workspace).absolute()),
-                excluded=tuple(excluded),
-                limits=limits or Limits(),
-            )
-            if workspace is not None
-            else None
-        )
+        self._code = code
         self._description = AgentDescription(
             agent_id="code-reviewer-01",
             name="Code Reviewer",
@@ -72,7 +53,8 @@ class CodeReviewer:
         """Review what the metadata names; the result has the specification's shape.
 
         `summary`, `issues` (worst first), `metrics`, and what was left out: `unparsed`,
-        `skipped`, `suppressed` (findings that inline comments accept).
+        `skipped`, `suppressed` (findings that inline comments accept). `repository` says which
+        commit was read, where it was one.
         """
         started = time.perf_counter()
 
@@ -80,16 +62,14 @@ class CodeReviewer:
             percent = 5 + 90 * done // max(total, 1)
             await context.progress(percent, lines_processed=lines, issues_found=issues)
 
-        try:
-            wanted = parse_input(assignment.type, assignment.metadata, self._place)
-            result = await self._reviewer.review(wanted.what, context.cache, report)
+        metadata = assignment.metadata
+        async with self._code.opened(metadata) as given:
+            types = wanted_types(assignment.type, metadata)
+            result = await self._reviewer.review(given.what, context.cache, report)
             if not result.files:
-                raise InputError(_nothing(result))
-        except InputError as error:
-            raise AgentError(str(error)) from None
-        except AnalysisError as error:
-            raise AgentError(str(error), code=ErrorCode.INTERNAL_ERROR, retryable=True) from None
-        answer = _answer(result, wanted.types, time.perf_counter() - started)
+                raise InputError(nothing_reviewed(result))
+        answer = review_answer(result, types, time.perf_counter() - started)
+        answer["repository"] = given.repository
         metrics = answer["metrics"]
         await context.progress(
             100,
@@ -99,7 +79,10 @@ class CodeReviewer:
         return answer
 
 
-def _answer(result: ReviewResult, types: frozenset[FindingType], seconds: float) -> dict[str, Any]:
+def review_answer(
+    result: ReviewResult, types: frozenset[FindingType], seconds: float
+) -> dict[str, Any]:
+    """The result of a review task, of the findings of these types."""
     findings = [
         finding for review in result.files for finding in review.findings if finding.type in types
     ]
@@ -144,9 +127,10 @@ def summarise(findings: Sequence[Finding]) -> str:
     return f"Found {', '.join(rest)} and {last}" if rest else f"Found {last}"
 
 
-def _nothing(result: ReviewResult) -> str:
+def nothing_reviewed(result: ReviewResult) -> str:
+    """Why there was nothing to review, for the user."""
     if not result.skipped:
-        return "The workspace is empty: there is nothing to review."
+        return "The workspace or repository is empty: there is nothing to review."
     reasons = "; ".join(f"{item.file}: {item.reason}" for item in result.skipped[:3])
     more = f"; and {result.skipped_total - 3} more" if result.skipped_total > 3 else ""
     return f"Nothing that was named can be reviewed ({reasons}{more})."

@@ -2,20 +2,18 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
+from sutazai.agents.contract import AgentDescription, Assignment, TaskContext
 from sutazai.analysis.dependencies.audit import Audit, AuditRequest, audit
 from sutazai.analysis.dependencies.known import LicencePolicy
 from sutazai.analysis.globs import InputError
-from sutazai.analysis.pool import AnalysisError, AnalysisPool
-from sutazai.analysis.protocol import Place
-from sutazai.builtin_agents.review_input import parse_input
-from sutazai.errors import ErrorCode
+from sutazai.analysis.pool import AnalysisPool
+from sutazai.analysis.reviewer import Reviewable
+from sutazai.builtin_agents.code_input import CodeInput
 
 _NOUNS = {
     "vulnerable-dependency": ("known vulnerability", "known vulnerabilities"),
@@ -32,25 +30,19 @@ _NOUNS = {
 class DependencyAuditor:
     """Audits manifests and imports; known vulnerabilities only from a database given as a file.
 
-    `workspace` is the folder that tasks may name files in, None for none; `excluded` are absolute
-    paths in it that no task may read. `database` is the server's advisory database (OSV), None
-    where it has none. The pool is the caller's to close.
+    `code` opens what tasks name. `database` is the server's advisory database (OSV), None where
+    it has none. The pool is the caller's to close.
     """
 
     def __init__(
         self,
         *,
         pool: AnalysisPool,
-        workspace: str | None,
-        excluded: Sequence[str] = (),
+        code: CodeInput,
         database: str | None = None,
     ) -> None:
         self._pool = pool
-        self._place = (
-            None
-            if workspace is None
-            else Place(root=str(Path(workspace).absolute()), excluded=tuple(excluded))
-        )
+        self._code = code
         self._database = database
         self._description = AgentDescription(
             agent_id="dependency-auditor-01",
@@ -74,20 +66,16 @@ class DependencyAuditor:
         """
         started = time.perf_counter()
         await context.progress(5)
-        try:
-            request = self._request(assignment)
+        async with self._code.opened(assignment.metadata) as given:
+            request = self._request(assignment.metadata, given.what)
             found = await self._pool.call(audit, request)
-        except InputError as error:
-            raise AgentError(str(error)) from None
-        except AnalysisError as error:
-            raise AgentError(str(error), code=ErrorCode.INTERNAL_ERROR, retryable=True) from None
         lines, issues = found.lines, len(found.findings)
         await context.progress(100, lines_processed=lines, issues_found=issues)
-        return _answer(found, time.perf_counter() - started)
+        answer = _answer(found, time.perf_counter() - started)
+        answer["repository"] = given.repository
+        return answer
 
-    def _request(self, assignment: Assignment) -> AuditRequest:
-        metadata = assignment.metadata
-        wanted = parse_input(assignment.type, metadata, self._place)
+    def _request(self, metadata: Mapping[str, Any], what: Reviewable) -> AuditRequest:
         advisories = metadata.get("advisories")
         if advisories is not None and not isinstance(advisories, str):
             raise InputError("`advisories` must be the path of a file in the workspace.")
@@ -95,7 +83,7 @@ class DependencyAuditor:
         if not isinstance(licences, Mapping) or not set(licences) <= {"deny", "allow"}:
             raise InputError('`licences` must be like {"deny": ["GPL"], "allow": ["MIT"]}.')
         return AuditRequest(
-            what=wanted.what,
+            what=what,
             advisories=advisories,
             database=self._database,
             licences=LicencePolicy(

@@ -6,18 +6,16 @@ from typing import Any
 
 import msgspec
 
-from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
+from sutazai.agents.contract import AgentDescription, Assignment, TaskContext
 from sutazai.analysis.documentation.docstrings import Style
 from sutazai.analysis.documentation.documenting import Documentation, Draft, Plan, document, plan
 from sutazai.analysis.documentation.examples import Outcome
 from sutazai.analysis.documentation.executing import Execution, execute
 from sutazai.analysis.globs import InputError
-from sutazai.analysis.pool import AnalysisError, AnalysisPool
-from sutazai.analysis.protocol import Place
+from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
-from sutazai.builtin_agents.review_input import parse_input
-from sutazai.errors import ErrorCode
+from sutazai.builtin_agents.code_input import CodeInput
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _MOST_VARIABLES = 50
@@ -28,13 +26,12 @@ _STYLES = {"google": Style.GOOGLE, "numpy": Style.NUMPY}
 class DocGenerator:
     """Writes reference pages and docstrings, and tells where those that exist are wrong.
 
-    `place` is the workspace that tasks may name files in, None for none. Examples run in the
-    sandbox; the pool is the caller's to close.
+    `code` opens what tasks name. Examples run in the sandbox; the pool is the caller's to close.
     """
 
-    def __init__(self, *, pool: AnalysisPool, place: Place | None, sandbox: Sandbox) -> None:
+    def __init__(self, *, pool: AnalysisPool, code: CodeInput, sandbox: Sandbox) -> None:
         self._pool = pool
-        self._place = place
+        self._code = code
         self._sandbox = sandbox
         self._description = AgentDescription(
             agent_id="doc-generator-01",
@@ -56,11 +53,10 @@ class DocGenerator:
         `examples` with what they printed.
         """
         metadata = assignment.metadata
-        try:
+        async with self._code.opened(metadata) as given:
             style, wants_examples = _options(metadata)
             environment = _environment(metadata.get("environment"))
-            code = {name: value for name, value in metadata.items() if name != "rules"}
-            what = parse_input(assignment.type, code, self._place).what
+            what = given.what
             await context.progress(5)
             made = await self._pool.call(plan, what)
             await context.progress(30, files=len(made.files))
@@ -74,12 +70,10 @@ class DocGenerator:
                 whole=not what.inline and not what.patterns,
             )
             documentation = await self._pool.call(document, draft)
-        except InputError as error:
-            raise AgentError(str(error)) from None
-        except AnalysisError as error:
-            raise AgentError(str(error), code=ErrorCode.INTERNAL_ERROR, retryable=True) from None
         await context.progress(100, files=len(made.files), examples=len(outcomes))
-        return _answer(documentation, made, style, unavailable)
+        answer = _answer(documentation, made, style, unavailable)
+        answer["repository"] = given.repository
+        return answer
 
     async def _run(
         self, what: Reviewable, made: Plan, environment: dict[str, str], *, wanted: bool

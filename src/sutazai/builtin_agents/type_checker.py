@@ -3,8 +3,7 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,9 +11,9 @@ import msgspec
 from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisError, AnalysisPool
-from sutazai.analysis.protocol import Place
+from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.typecheck.check import Check, CheckRequest, check
-from sutazai.builtin_agents.review_input import parse_input
+from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.errors import ErrorCode
 
 _VERSION = re.compile(r"3\.(?:9|1[0-4])")
@@ -23,19 +22,12 @@ _VERSION = re.compile(r"3\.(?:9|1[0-4])")
 class TypeChecker:
     """Runs mypy, and offers what annotations it can infer as a patch that still checks.
 
-    `workspace` is the folder that tasks may name files in, None for none; `excluded` are absolute
-    paths in it that no task may read. The pool is the caller's to close.
+    `code` opens what tasks name. The pool is the caller's to close.
     """
 
-    def __init__(
-        self, *, pool: AnalysisPool, workspace: str | None, excluded: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, *, pool: AnalysisPool, code: CodeInput) -> None:
         self._pool = pool
-        self._place = (
-            None
-            if workspace is None
-            else Place(root=str(Path(workspace).absolute()), excluded=tuple(excluded))
-        )
+        self._code = code
         self._description = AgentDescription(
             agent_id="type-checker-01",
             name="Type Checker",
@@ -57,28 +49,29 @@ class TypeChecker:
         """
         started = time.perf_counter()
         await context.progress(5)
-        try:
-            found = await self._pool.call(check, self._request(assignment))
-        except InputError as error:
-            raise AgentError(str(error)) from None
-        except AnalysisError as error:
-            raise AgentError(str(error), code=ErrorCode.INTERNAL_ERROR, retryable=False) from None
+        async with self._code.opened(assignment.metadata) as given:
+            request = _request(assignment.metadata, given.what)
+            try:
+                found = await self._pool.call(check, request)
+            except AnalysisError as error:
+                raise AgentError(str(error), code=ErrorCode.INTERNAL_ERROR) from None
         await context.progress(100, lines_processed=found.lines, issues_found=len(found.findings))
-        return _answer(found, time.perf_counter() - started)
+        answer = _answer(found, time.perf_counter() - started)
+        answer["repository"] = given.repository
+        return answer
 
-    def _request(self, assignment: Assignment) -> CheckRequest:
-        metadata = assignment.metadata
-        wanted = parse_input(assignment.type, metadata, self._place)
-        version = metadata.get("python_version")
-        if version is not None and not (isinstance(version, str) and _VERSION.fullmatch(version)):
-            raise InputError('`python_version` must be a string from "3.9" to "3.14".')
-        annotate = _flag(metadata, "annotate")
-        return CheckRequest(
-            what=wanted.what,
-            strict=_flag(metadata, "strict"),
-            version=version,
-            annotate=annotate is not False,
-        )
+
+def _request(metadata: Mapping[str, Any], what: Reviewable) -> CheckRequest:
+    version = metadata.get("python_version")
+    if version is not None and not (isinstance(version, str) and _VERSION.fullmatch(version)):
+        raise InputError('`python_version` must be a string from "3.9" to "3.14".')
+    annotate = _flag(metadata, "annotate")
+    return CheckRequest(
+        what=what,
+        strict=_flag(metadata, "strict"),
+        version=version,
+        annotate=annotate is not False,
+    )
 
 
 def _flag(metadata: Mapping[str, Any], field: str) -> bool | None:

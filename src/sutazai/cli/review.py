@@ -108,6 +108,7 @@ def _submitted(
 def _here(target: Target, rules: Sequence[str], display: progress.Display) -> dict[str, Any]:
     from sutazai.agents.contract import AgentError, Assignment
     from sutazai.analysis.pool import AnalysisPool
+    from sutazai.builtin_agents.code_input import CodeInput
     from sutazai.builtin_agents.code_reviewer import CodeReviewer
     from sutazai.settings import load
 
@@ -117,11 +118,10 @@ def _here(target: Target, rules: Sequence[str], display: progress.Display) -> di
         pool = AnalysisPool(processes=settings.analysis_processes)
         await pool.start()
         try:
-            agent = CodeReviewer(
-                pool=pool,
-                workspace=str(target.root),
-                excluded=[str(settings.data_dir.absolute())],
+            code = CodeInput(
+                workspace=str(target.root), excluded=[str(settings.data_dir.absolute())]
             )
+            agent = CodeReviewer(pool=pool, code=code)
             assignment = Assignment(
                 assignment_id=_NAME,
                 task_id=_NAME,

@@ -52,6 +52,8 @@ JOBS = Table(
     Column("worker", String(64)),
     Column("consumer", String(128)),
     Column("lease_expires_at", BigInteger),
+    # When a remote worker's attempt is over whatever it says; see `remote_store`.
+    Column("deadline", BigInteger),
     # The W3C trace context of what caused the job.
     Column("traceparent", String(64)),
     Index(
@@ -84,7 +86,7 @@ SCHEDULED = "jobs.scheduled"
 CANCELLED = "jobs.cancelled"
 """Signal; the payload is the key of a job taken from its worker, or empty when it may be any."""
 
-_FIELDS = (
+FIELDS = (
     JOBS.c.id,
     JOBS.c.key,
     JOBS.c.kind,
@@ -100,9 +102,9 @@ _FIELDS = (
     JOBS.c.traceparent,
 )
 # Literals, not parameters: partial indexes are only used for a condition known when planning.
-_IS_READY = JOBS.c.state == literal_column("'ready'")
+IS_READY = JOBS.c.state == literal_column("'ready'")
 _IS_SCHEDULED = JOBS.c.state == literal_column("'scheduled'")
-_IS_RUNNING = JOBS.c.state == literal_column("'running'")
+IS_RUNNING = JOBS.c.state == literal_column("'running'")
 
 _INSERT = insert(JOBS)
 
@@ -185,7 +187,7 @@ def _pick(queues: tuple[str, ...], limit: int) -> Select[tuple[int]]:
     """The ids to take: highest priority first, then oldest, over all the queues together."""
     arms = [
         select(JOBS.c.id, JOBS.c.priority)
-        .where(JOBS.c.queue == queue, _IS_READY)
+        .where(JOBS.c.queue == queue, IS_READY)
         .order_by(JOBS.c.priority.desc(), JOBS.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -228,7 +230,7 @@ def claim(
                 token=JOBS.c.token + 1,
                 lease_expires_at=lease_expires_at,
             )
-            .returning(*_FIELDS)
+            .returning(*FIELDS)
         )
         # RETURNING has no order of its own.
         taken += sorted(map(_job, rows), key=lambda job: (-job.priority, job.id))
@@ -255,7 +257,7 @@ def put_back(connection: Connection, again: Sequence[Again]) -> set[int]:
     for item in again:
         row = connection.execute(
             update(JOBS)
-            .where(JOBS.c.id == item.id, JOBS.c.token == item.token, _IS_RUNNING)
+            .where(JOBS.c.id == item.id, JOBS.c.token == item.token, IS_RUNNING)
             .values(
                 state=_state(held=item.held, run_at=item.run_at),
                 run_at=item.run_at,
@@ -264,6 +266,7 @@ def put_back(connection: Connection, again: Sequence[Again]) -> set[int]:
                 worker=None,
                 consumer=None,
                 lease_expires_at=None,
+                deadline=None,
             )
             .returning(JOBS.c.id, JOBS.c.queue)
         ).one_or_none()
@@ -285,7 +288,7 @@ def renew(
     ids = sorted({attempt.id for attempt in held})
     rows = connection.execute(
         update(JOBS)
-        .where(_IS_RUNNING, JOBS.c.worker == worker, JOBS.c.id.in_(ids))
+        .where(IS_RUNNING, JOBS.c.worker == worker, JOBS.c.id.in_(ids))
         .values(lease_expires_at=lease_expires_at)
         .returning(JOBS.c.id, JOBS.c.token)
     )
@@ -296,14 +299,14 @@ def postpone(connection: Connection, held: Held, *, lease_expires_at: int) -> No
     """Leave an attempt as it is until a later moment, when a rescuer meets it again."""
     connection.execute(
         update(JOBS)
-        .where(JOBS.c.id == held.id, JOBS.c.token == held.token, _IS_RUNNING)
+        .where(JOBS.c.id == held.id, JOBS.c.token == held.token, IS_RUNNING)
         .values(lease_expires_at=lease_expires_at)
     )
 
 
 def lapsed(connection: Connection, *, now: int, limit: int = 100) -> list[Job]:
     """Running jobs whose lease is over."""
-    query = select(*_FIELDS).where(_IS_RUNNING, JOBS.c.lease_expires_at < now)
+    query = select(*FIELDS).where(IS_RUNNING, JOBS.c.lease_expires_at < now)
     rows = connection.execute(query.order_by(JOBS.c.lease_expires_at).limit(limit))
     return [_job(row) for row in rows]
 
@@ -311,7 +314,7 @@ def lapsed(connection: Connection, *, now: int, limit: int = 100) -> list[Job]:
 def still_held(connection: Connection, jobs: Sequence[Job]) -> list[Job]:
     """Those of these attempts that go on and that nobody else is ending, locked."""
     ids = [job.id for job in jobs]
-    query = select(JOBS.c.id, JOBS.c.token).where(JOBS.c.id.in_(ids), _IS_RUNNING)
+    query = select(JOBS.c.id, JOBS.c.token).where(JOBS.c.id.in_(ids), IS_RUNNING)
     rows = connection.execute(query.order_by(JOBS.c.id).with_for_update(skip_locked=True))
     held = {Held(*row) for row in rows}
     return [job for job in jobs if Held(job.id, job.token) in held]
@@ -325,8 +328,12 @@ def lock(connection: Connection, keys: Sequence[str]) -> None:
 
 
 def void_leases(connection: Connection) -> int:
-    """Let every lease lapse at once; only for who knows that no worker is left. How many."""
-    return connection.execute(update(JOBS).where(_IS_RUNNING).values(lease_expires_at=0)).rowcount
+    """Let the lease of every worker that is a process of ours lapse at once; how many.
+
+    Only for who knows that none is left. Remote workers are not among them.
+    """
+    ours = update(JOBS).where(IS_RUNNING, JOBS.c.deadline.is_(None))
+    return connection.execute(ours.values(lease_expires_at=0)).rowcount
 
 
 def ready_due(connection: Connection, *, now: int, limit: int = 500) -> list[Job]:
@@ -356,7 +363,7 @@ def unhold(connection: Connection, keys: Sequence[str], *, now: int) -> list[Job
 
 def _make_ready(connection: Connection, condition: ColumnElement[bool]) -> list[Job]:
     rows = connection.execute(
-        update(JOBS).where(condition).values(state="ready", run_at=None).returning(*_FIELDS)
+        update(JOBS).where(condition).values(state="ready", run_at=None).returning(*FIELDS)
     )
     jobs = sorted(map(_job, rows), key=lambda job: job.id)
     for job in jobs:
@@ -372,7 +379,7 @@ def next_run_at(connection: Connection) -> int | None:
 def _oldest() -> Select[str]:
     arms = [
         select(JOBS.c.id, JOBS.c.key)
-        .where(JOBS.c.queue == bindparam("queue"), _IS_READY, JOBS.c.priority == priority)
+        .where(JOBS.c.queue == bindparam("queue"), IS_READY, JOBS.c.priority == priority)
         .order_by(JOBS.c.id)
         .limit(1)
         .subquery(f"p{priority}")
@@ -414,6 +421,6 @@ def cancel(connection: Connection, key: str) -> bool:
 def running_by_consumer(connection: Connection) -> dict[str, int]:
     """How many jobs each consumer is running now, over all workers."""
     rows = connection.execute(
-        select(JOBS.c.consumer, func.count()).where(_IS_RUNNING).group_by(JOBS.c.consumer)
+        select(JOBS.c.consumer, func.count()).where(IS_RUNNING).group_by(JOBS.c.consumer)
     )
     return {row[0]: row[1] for row in rows}

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ _RETRY_PAUSE = 0.5
 # looks once more.
 _SECOND_LOOK = 0.05
 
+_NONE: frozenset[str] = frozenset()
 _STOPPED = Released("the worker is shutting down")
 _UNSTARTED = Failed(
     ErrorCode.INTERNAL_ERROR, "The job could not be started; the server's log has the reason."
@@ -79,6 +80,7 @@ class Worker:
         self._queues = frozenset(queue for consumer in consumers for queue in consumer.queues)
         # Queues that may have work: asking one makes it cold, a signal makes it hot again.
         self._hot: set[str] = set(self._queues)
+        self._shut: Mapping[str, frozenset[str]] = {}
         self._looked_again: set[str] = set()
         self._second_look: asyncio.TimerHandle | None = None
         self._running: dict[Held, _Running] = {}
@@ -96,6 +98,19 @@ class Worker:
     def load(self) -> dict[str, int]:
         """How many jobs each consumer is running here."""
         return dict(self._load)
+
+    def shut(self, queues: Mapping[str, frozenset[str]]) -> None:
+        """From now on consumers take nothing from these queues of theirs, but from all others.
+
+        On the event loop.
+        """
+        opened = {
+            queue
+            for consumer, before in self._shut.items()
+            for queue in before - queues.get(consumer, frozenset())
+        }
+        self._shut = dict(queues)
+        self._heat(frozenset(opened))
 
     @property
     def is_healthy(self) -> bool:
@@ -189,7 +204,10 @@ class Worker:
         wants = []
         for consumer in self._consumers.values():
             free = consumer.capacity - self._load[consumer.name]
-            queues = tuple(queue for queue in consumer.queues if queue in self._hot)
+            shut = self._shut.get(consumer.name, _NONE)
+            queues = tuple(
+                queue for queue in consumer.queues if queue in self._hot and queue not in shut
+            )
             if free > 0 and queues:
                 wants.append(store.Want(consumer.name, queues, free))
         return wants

@@ -35,7 +35,13 @@ def _execution(name: str, summary: str, *more: str) -> EventType:
     return EventType(f"workflow.{name}", summary, "workflows", fields, more)
 
 
+def _schedule(name: str, summary: str, *more: str) -> EventType:
+    # Those of a workflow's schedule need `read` on workflows instead.
+    return EventType(f"schedule.{name}", summary, "tasks", ("schedule_id", "name"), more)
+
+
 _WORKFLOW = ("workflow_id", "name", "version")
+_DUE = ("due_at", "missed")
 _USER = ("user_id", "username", "roles", "tier", "enabled")
 _KEY = ("user_id", "key_id", "name")
 
@@ -45,6 +51,7 @@ EVENT_TYPES = (
     _task("assigned", "An agent has taken a task."),
     _task("started", "An attempt at a task has begun."),
     _task("progress", "An agent reports how far it is.", "progress"),
+    _task("output", "A piece of what an agent is writing.", "text", "call", "offset", "truncated"),
     _task("waiting", "A task waits for what its agent delegated, and holds no agent."),
     _task("resumed", "A task goes on: what its agent delegated has ended."),
     _task("retrying", "An attempt failed; another follows.", "reason", "run_at"),
@@ -56,6 +63,10 @@ EVENT_TYPES = (
     _agent("overloaded", "An agent is at capacity.", "status"),
     _agent("status", "An agent's status changed.", "status"),
     _agent("configured", "An agent's configuration was changed.", "updated_fields"),
+    _agent("registered", "An agent from outside joined."),
+    _agent("updated", "An agent from outside says something else of itself."),
+    _agent("key_renewed", "An agent from outside got a new key; the old one ended."),
+    _agent("deleted", "An agent from outside was deleted."),
     EventType("workflow.created", "A workflow was created.", "workflows", _WORKFLOW),
     EventType("workflow.updated", "A workflow got a new version.", "workflows", _WORKFLOW),
     EventType("workflow.deleted", "A workflow was deleted.", "workflows", _WORKFLOW),
@@ -67,6 +78,14 @@ EVENT_TYPES = (
     _execution("completed", "An execution completed."),
     _execution("failed", "An execution failed.", "reason"),
     _execution("cancelled", "An execution was cancelled."),
+    _schedule("created", "A schedule was created."),
+    _schedule("updated", "A schedule was changed.", "changed"),
+    _schedule("paused", "A schedule fires no more for now."),
+    _schedule("resumed", "A schedule has a next due time again."),
+    _schedule("deleted", "A schedule was deleted."),
+    _schedule("fired", "A due time began something.", *_DUE, "task_id", "execution_id"),
+    _schedule("skipped", "No server was there at a due time.", *_DUE, "reason"),
+    _schedule("refused", "A due time could begin nothing.", *_DUE, "reason"),
     EventType("user.created", "A user was created.", "users", _USER),
     EventType("user.updated", "A user was changed.", "users", (*_USER, "changed")),
     EventType("user.deleted", "A user was deleted.", "users", _USER),

@@ -183,6 +183,13 @@ def hold_account(connection: Connection, user_id: str) -> Account | None:
     return None if row is None else Account(_user(row), row.password_hash)
 
 
+def hold_user(connection: Connection, user_id: str, *, alone: bool) -> User | None:
+    """By id, unchanged by others until this transaction ends; `alone` keeps out other holders."""
+    query = select(*_USER).where(USERS.c.user_id == user_id)
+    row = connection.execute(query.with_for_update(read=not alone)).first()
+    return None if row is None else _user(row)
+
+
 def list_users(connection: Connection, *, limit: int, offset: int) -> tuple[tuple[User, ...], int]:
     """A page, oldest first, and the number of all."""
     query = select(*_USER).order_by(USERS.c.created_at, USERS.c.user_id)

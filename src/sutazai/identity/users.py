@@ -90,6 +90,13 @@ class Users:
         """Those of these that there are, by id."""
         return await self._database.read(lambda connection: store.find_users(connection, user_ids))
 
+    def hold(self, connection: Connection, user_id: str, *, alone: bool = False) -> User | None:
+        """Inside a unit: a user, unchanged by others until it ends; None where there is none.
+
+        With `alone`, no other unit that says so goes on beside this one.
+        """
+        return store.hold_user(connection, user_id, alone=alone)
+
     async def update(
         self,
         user_id: str,

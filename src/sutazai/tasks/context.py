@@ -12,7 +12,9 @@ from sutazai.agents.contract import (
     ResultCache,
     WorkflowOutcome,
 )
+from sutazai.llm.port import Model
 from sutazai.tasks.model import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, TaskDraft
+from sutazai.tasks.outputs import Output
 
 T = TypeVar("T")
 
@@ -72,6 +74,8 @@ class Context:
         agent_id: str,
         progress: NoteProgress,
         cache: ResultCache,
+        output: Output,
+        model: Model,
         children: Callable[[], Delegating],
         traceparent: str | None,
     ) -> None:
@@ -86,7 +90,13 @@ class Context:
         self._waiting = False
         self._is_parked = False
         self._never: asyncio.Future[Any] | None = None
+        self._output = output
         self.cache = cache
+        self.model = model
+
+    async def output(self, text: str) -> None:
+        """See `TaskContext.output`."""
+        self._output.show(0, text)
 
     async def progress(self, percent: int, **counters: int) -> None:
         """See `TaskContext.progress`."""

@@ -23,11 +23,19 @@ def make_queued(
         if task.status is TaskStatus.PENDING
     ]
     able = [task for task in waiting if directory.serves(task.type, task.agent)]
-    unable = [task.task_id for task in waiting if not directory.serves(task.type, task.agent)]
-    store.set_pending_reason(connection, unable, PendingReason.NO_AGENT)
+    unable = [task for task in waiting if not directory.serves(task.type, task.agent)]
+    for reason in (PendingReason.NO_AGENT, PendingReason.NO_MODEL):
+        lack = [one.task_id for one in unable if lacking(one.type, one.agent, directory) is reason]
+        store.set_pending_reason(connection, lack, reason)
     store.move(connection, [store.Move(task, TaskStatus.QUEUED, {}) for task in able])
     queued = [task._replace(status=TaskStatus.QUEUED) for task in able]
     log.append(connection, [notice("task.queued", task, SYSTEM) for task in queued], now=now)
+
+
+def lacking(task_type: str, agent_id: str | None, directory: AgentDirectory) -> PendingReason:
+    """What is missing where nobody online would take a task."""
+    waits = directory.waits_for_model(task_type, agent_id)
+    return PendingReason.NO_MODEL if waits else PendingReason.NO_AGENT
 
 
 def let_go_idle(connection: Connection, parked: Sequence[str], *, now: int) -> None:

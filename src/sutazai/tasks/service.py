@@ -19,7 +19,7 @@ from sutazai.events import log
 from sutazai.events.hub import EventHub
 from sutazai.events.model import Event, NewEvent, Origin
 from sutazai.limits.idempotency import Replayable
-from sutazai.tasks import dependencies, listing_store, store
+from sutazai.tasks import dependencies, listing_store, store, waiting_store
 from sutazai.tasks.estimates import Estimator
 from sutazai.tasks.model import (
     NewTask,
@@ -111,9 +111,11 @@ class Tasks:
         VALIDATION_ERROR for an unknown type, agent or dependency, with a detail a field, and for a
         callback URL that may not be called.
         """
+        if self.problems(draft.type, draft.agent):
+            # An agent may have joined a moment ago, and through another process.
+            await self._directory.refresh()
         self._check(draft)
-        if draft.callback_url is not None:
-            await self._check_callback_url(draft.callback_url)
+        await self.check_callback(draft)
         self._estimator.keep_fresh(draft.type)
         with span(self._tracing, f"create {draft.type}", kind=Kind.PRODUCER) as current:
             traceparent = traceparent_of(current)
@@ -126,6 +128,11 @@ class Tasks:
             if current is not None:
                 current.set_attribute("sutazai.task.id", submitted.task_id)
             return submitted
+
+    async def check_callback(self, draft: TaskDraft) -> None:
+        """VALIDATION_ERROR where the draft's callback URL may not be called."""
+        if draft.callback_url is not None:
+            await self._check_callback_url(draft.callback_url)
 
     def _check(self, draft: TaskDraft) -> None:
         wrong = self.problems(draft.type, draft.agent)
@@ -185,13 +192,13 @@ class Tasks:
             elif delayed:
                 reason = PendingReason.SCHEDULED
             elif not self._directory.serves(draft.type, draft.agent):
-                reason = PendingReason.NO_AGENT
+                reason = dependencies.lacking(draft.type, draft.agent, self._directory)
             status = TaskStatus.PENDING if reason else TaskStatus.QUEUED
             new.append(NewTask(task_id, draft, status, reason))
             job = NewJob(
                 key=task_id,
                 kind=KIND,
-                queue=f"@{draft.agent}" if draft.agent else draft.type,
+                queue=self._directory.queue(draft.type, draft.agent),
                 priority=draft.priority,
                 max_attempts=draft.max_attempts,
                 timeout=int(draft.timeout_seconds * clock.SECOND),
@@ -378,8 +385,12 @@ class Tasks:
                 await asyncio.sleep(1)
 
     def _release_waiting(self, connection: Connection) -> int:
-        waiting = store.waiting_for_agents(
-            connection, self._directory.online_types(), self._directory.online_agents, limit=500
+        waiting = waiting_store.waiting_for_agents(
+            connection,
+            self._directory.online_types(),
+            self._directory.online_agents,
+            self._directory.without_model,
+            limit=500,
         )
         if waiting:
             dependencies.make_queued(connection, waiting, self._directory, now=clock.now())

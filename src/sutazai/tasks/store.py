@@ -1,7 +1,7 @@
 """The tasks' tables: one function writes a task, one moves it, the rest read."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -291,6 +291,7 @@ _WORK = (
     TASKS.c.description,
     TASKS.c.metadata,
     TASKS.c.request_id,
+    TASKS.c.submitted_by,
     TASKS.c.created_at,
     TASKS.c.run_at,
 )
@@ -304,6 +305,7 @@ class Work(NamedTuple):
     description: str
     metadata: dict[str, Any]
     request_id: str | None
+    submitted_by: str
     could_start_at: int
     goes_on: bool = False
 
@@ -312,7 +314,7 @@ def work(connection: Connection, task_ids: Sequence[str]) -> dict[str, Work]:
     """What to do for each of these tasks."""
     rows = connection.execute(select(*_WORK).where(TASKS.c.task_id.in_(task_ids)))
     return {
-        row[0]: Work(*row[:3], msgspec.json.decode(row[3]), row[4], max(row[5], row[6] or 0))
+        row[0]: Work(*row[:3], msgspec.json.decode(row[3]), *row[4:6], max(row[6], row[7] or 0))
         for row in rows
     }
 
@@ -377,23 +379,6 @@ def find_results(connection: Connection, task_ids: Sequence[str]) -> dict[str, s
     """The results of those of these tasks that have one, as JSON text."""
     query = select(RESULTS.c.task_id, RESULTS.c.result).where(RESULTS.c.task_id.in_(task_ids))
     return {row.task_id: row.result for row in connection.execute(query)}
-
-
-def waiting_for_agents(
-    connection: Connection, types: Iterable[str], agents: Iterable[str], *, limit: int
-) -> list[str]:
-    """Tasks pending for want of an agent, of these types or pinned to these agents."""
-    pinned = TASKS.c.agent.in_(sorted(agents))
-    free = TASKS.c.agent.is_(None) & TASKS.c.type.in_(sorted(types))
-    query = (
-        select(TASKS.c.task_id)
-        .where(TASKS.c.status == TaskStatus.PENDING.value)
-        .where(TASKS.c.pending_reason == PendingReason.NO_AGENT.value)
-        .where(pinned | free)
-        .order_by(TASKS.c.task_id)
-        .limit(limit)
-    )
-    return list(connection.execute(query).scalars())
 
 
 def dependents(connection: Connection, task_ids: Sequence[str]) -> list[tuple[str, str]]:

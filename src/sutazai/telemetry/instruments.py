@@ -26,6 +26,7 @@ OTHER = "other"
 
 _HTTP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _TASK_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+_MODEL_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _WRITE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
 _BATCH_UNITS = (1, 2, 4, 8, 16, 32, 64)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -103,6 +104,26 @@ class Instruments:
             ["limit"],
             registry=registry,
         )
+        self._models = Bounded()
+        self._model_seconds = Histogram(
+            "sutazai_model_call_duration_seconds",
+            "Calls of language models from this process, answered or failed",
+            ["model", "outcome"],
+            buckets=_MODEL_SECONDS,
+            registry=registry,
+        )
+        self._model_tokens = Counter(
+            "sutazai_model_tokens_total",
+            "Tokens that language models read (input) and wrote (output)",
+            ["model", "direction"],
+            registry=registry,
+        )
+        self._model_cost = Counter(
+            "sutazai_model_cost_usd_total",
+            "What language models cost, as far as SUTAZAI_LLM_PRICES has their prices",
+            ["model"],
+            registry=registry,
+        )
         self._tallies = _Tallies(registry)
 
     # --- requests
@@ -136,6 +157,19 @@ class Instruments:
         """Count an attempt that was given to another while it ran here."""
         self._leases_lost.inc()
 
+    # --- language models
+
+    def model_called(self, model: str, outcome: str, seconds: float) -> None:
+        """Note a call, however it ended."""
+        self._model_seconds.labels(self._models(model), outcome).observe(seconds)
+
+    def model_used(self, model: str, input_tokens: int, output_tokens: int, cost: float) -> None:
+        """Count what a call came to; `cost` in USD."""
+        shown = self._models(model)
+        self._model_tokens.labels(shown, "input").inc(input_tokens)
+        self._model_tokens.labels(shown, "output").inc(output_tokens)
+        self._model_cost.labels(shown).inc(cost)
+
     # --- the database
 
     def committed(self, seconds: float, units: int) -> None:
@@ -168,6 +202,11 @@ TALLIES: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
         "sutazai_workflow_executions",
         "Executions of workflows: started, completed, failed or cancelled",
         ("status",),
+    ),
+    "schedules": (
+        "sutazai_schedule_due_times",
+        "Due times of schedules: fired, skipped or refused",
+        ("outcome",),
     ),
     "callbacks": ("sutazai_callback_deliveries", "Attempts to deliver a callback", ("outcome",)),
 }

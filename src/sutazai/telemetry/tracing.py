@@ -30,6 +30,7 @@ class Kind(StrEnum):
     SERVER = "SERVER"
     PRODUCER = "PRODUCER"
     CONSUMER = "CONSUMER"
+    CLIENT = "CLIENT"
     INTERNAL = "INTERNAL"
 
 

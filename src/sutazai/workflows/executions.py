@@ -62,17 +62,31 @@ class Executions:
             raise invalid("input", f"Must be at most {MOST_INPUT} bytes of JSON.")
 
         def make(connection: Connection) -> Execution:
-            workflow = existing(workflow_id, connection)
-            execution = new_execution(
-                workflow_id,
-                workflow.version,
-                given,
-                submitted_by=submitted_by,
-                request_id=origin.request_id,
+            return self.add(
+                connection, workflow_id, given, submitted_by=submitted_by, origin=origin
             )
-            return self._advancer.begin(connection, execution, origin)
 
         return await self._run(make, replay)
+
+    def add(
+        self,
+        connection: Connection,
+        workflow_id: str,
+        given: dict[str, Any],
+        *,
+        submitted_by: str,
+        origin: Origin,
+    ) -> Execution:
+        """Inside a unit: begin a workflow in its newest version; NOT_FOUND without it."""
+        workflow = existing(workflow_id, connection)
+        execution = new_execution(
+            workflow_id,
+            workflow.version,
+            given,
+            submitted_by=submitted_by,
+            request_id=origin.request_id,
+        )
+        return self._advancer.begin(connection, execution, origin)
 
     async def _run(self, make: _Unit, replay: Replayable | None) -> Execution:
         def unit(connection: Connection) -> Execution:

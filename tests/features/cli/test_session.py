@@ -19,7 +19,7 @@ def test_a_login_is_kept_for_the_commands_that_follow(logged_in: Run, folder: Pa
     assert stat.S_IMODE(stored(folder).stat().st_mode) == 0o600
     assert stat.S_IMODE(stored(folder).parent.stat().st_mode) == 0o700
     assert PASSWORD not in stored(folder).read_text()
-    assert decoded(logged_in("agent", "list", "--format", "json"))["total"] == 2
+    assert decoded(logged_in("agent", "list", "--format", "json"))["total"] > 2
 
 
 def test_a_logout_ends_the_session_here_and_there(

@@ -10,7 +10,9 @@ import pytest
 from sutazai.agents.alone import Alone
 from sutazai.agents.contract import Agent, AgentError, Assignment, TaskContext
 from sutazai.analysis.pool import AnalysisPool
+from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
+from sutazai.llm.none import NoModel
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +45,11 @@ class Context(Alone):
     def __init__(self) -> None:
         super().__init__()
         self.cache = Cache()
+        self.model = NoModel()
         self.told: list[tuple[int, dict[str, int]]] = []
+
+    async def output(self, text: str) -> None:
+        raise AssertionError("a review shows nothing before its result")
 
     async def progress(self, percent: int, **counters: int) -> None:
         self.told.append((percent, counters))
@@ -67,7 +73,7 @@ def workspace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def agent(pool: AnalysisPool, workspace: Path) -> CodeReviewer:
-    return CodeReviewer(pool=pool, workspace=str(workspace))
+    return CodeReviewer(pool=pool, code=CodeInput(workspace=str(workspace)))
 
 
 def assignment(metadata: dict[str, Any], task_type: str = "code_review") -> Assignment:
@@ -207,11 +213,11 @@ async def test_an_empty_workspace_fails_with_a_clear_message(
     pool: AnalysisPool, tmp_path: Path
 ) -> None:
     with pytest.raises(AgentError, match="empty"):
-        await handle(CodeReviewer(pool=pool, workspace=str(tmp_path)), {})
+        await handle(CodeReviewer(pool=pool, code=CodeInput(workspace=str(tmp_path))), {})
 
 
 async def test_a_server_without_a_workspace_still_reviews_inline_code(pool: AnalysisPool) -> None:
-    agent = CodeReviewer(pool=pool, workspace=None)
+    agent = CodeReviewer(pool=pool, code=CodeInput(workspace=None))
     assert (await handle(agent, {"code": CODE}))["metrics"]["issues_found"] == 2
     with pytest.raises(AgentError, match="no workspace"):
         await handle(agent, {})

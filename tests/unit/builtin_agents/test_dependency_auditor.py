@@ -8,6 +8,7 @@ import pytest
 
 from sutazai.agents.contract import AgentError, Assignment
 from sutazai.analysis.pool import AnalysisPool
+from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from tests.unit.builtin_agents.lent import Context
 
@@ -32,7 +33,9 @@ def workspace(tmp_path: Path) -> Path:
 
 
 async def audited(pool: AnalysisPool, workspace: Path | None, **metadata: Any) -> dict[str, Any]:
-    agent = DependencyAuditor(pool=pool, workspace=str(workspace) if workspace else None)
+    agent = DependencyAuditor(
+        pool=pool, code=CodeInput(workspace=str(workspace) if workspace else None)
+    )
     assignment = Assignment(
         assignment_id="as-1-1",
         task_id="task",

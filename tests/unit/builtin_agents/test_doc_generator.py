@@ -11,8 +11,8 @@ import pytest
 from sutazai.adapters.sandbox import LinuxSandbox
 from sutazai.agents.contract import AgentError, Assignment
 from sutazai.analysis.pool import AnalysisPool
-from sutazai.analysis.protocol import Place
 from sutazai.analysis.sandbox import Sandbox, SandboxEnd, SandboxRun, SandboxUnavailable
+from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.doc_generator import DocGenerator
 from tests.unit.builtin_agents.lent import Context
 
@@ -105,8 +105,8 @@ def workspace(tmp_path: Path) -> Path:
 async def documented(
     pool: AnalysisPool, workspace: Path | None, sandbox: Sandbox | None = None, **metadata: Any
 ) -> dict[str, Any]:
-    place = Place(root=str(workspace)) if workspace is not None else None
-    agent = DocGenerator(pool=pool, place=place, sandbox=sandbox or LinuxSandbox())
+    code = CodeInput(workspace=None if workspace is None else str(workspace))
+    agent = DocGenerator(pool=pool, code=code, sandbox=sandbox or LinuxSandbox())
     assignment = Assignment(
         assignment_id="a",
         task_id="t",

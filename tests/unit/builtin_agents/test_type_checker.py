@@ -7,6 +7,7 @@ import pytest
 
 from sutazai.agents.contract import AgentError, Assignment
 from sutazai.analysis.pool import AnalysisPool
+from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.type_checker import TypeChecker
 from tests.unit.builtin_agents.lent import Context
 
@@ -31,7 +32,9 @@ async def checked(pool: AnalysisPool, **metadata: Any) -> dict[str, Any]:
         attempt=1,
         configuration={},
     )
-    return await TypeChecker(pool=pool, workspace=None).handle(assignment, Context())
+    return await TypeChecker(pool=pool, code=CodeInput(workspace=None)).handle(
+        assignment, Context()
+    )
 
 
 async def test_code_is_checked_and_annotated(pool: AnalysisPool) -> None:

@@ -15,6 +15,7 @@ FINAL = frozenset({"completed", "failed", "cancelled"})
 
 _LONGEST_WAIT = 20.0
 _SHORTEST_POLL = 0.2
+_LONGEST_POLL = 1.5
 
 
 class SutazAIClient:
@@ -182,6 +183,169 @@ class SutazAIClient:
         """End a task that is waiting or running."""
         return self._dict("DELETE", f"/tasks/{_part(task_id)}")
 
+    # --- workflows
+
+    def create_workflow(
+        self,
+        name: str,
+        steps: Sequence[Mapping[str, Any]],
+        *,
+        description: str = "",
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Keep a workflow; each step has at least `step_id` and `type`."""
+        body = {"name": name, "description": description, "steps": list(steps)}
+        return self._dict("POST", "/workflows", body=body, key=idempotency_key)
+
+    def get_workflow(self, workflow_id: str) -> dict[str, Any]:
+        """A workflow in its newest version, with its steps."""
+        return self._dict("GET", f"/workflows/{_part(workflow_id)}")
+
+    def list_workflows(self, **page: Any) -> dict[str, Any]:
+        """A page of workflows, newest first: `workflows`, `next_cursor`; `limit`, `cursor`."""
+        return self._dict("GET", "/workflows", params=_given(page))
+
+    def iter_workflows(self) -> Iterator[dict[str, Any]]:
+        """Every workflow, newest first."""
+        return self._pages("/workflows", "workflows", {})
+
+    def update_workflow(
+        self,
+        workflow_id: str,
+        name: str,
+        steps: Sequence[Mapping[str, Any]],
+        *,
+        description: str = "",
+    ) -> dict[str, Any]:
+        """Make a workflow's next version; executions keep theirs."""
+        body = {"name": name, "description": description, "steps": list(steps)}
+        return self._dict("PUT", f"/workflows/{_part(workflow_id)}", body=body)
+
+    def delete_workflow(self, workflow_id: str) -> None:
+        """Take a workflow away; its executions go on and can be read."""
+        self._transport.call("DELETE", f"/workflows/{_part(workflow_id)}")
+
+    def plan_workflow(self, workflow_id: str, **given: Any) -> dict[str, Any]:
+        """What an execution would do: order, agents, time; executes nothing."""
+        return self._dict("POST", f"/workflows/{_part(workflow_id)}/plan", body=given or None)
+
+    def execute_workflow(
+        self,
+        workflow_id: str,
+        input: Mapping[str, Any] | None = None,  # noqa: A002  # the API's word
+        *,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Begin a workflow; once this returns, the server will not lose the execution."""
+        path = f"/workflows/{_part(workflow_id)}/execute"
+        return self._dict("POST", path, body={"input": dict(input or {})}, key=idempotency_key)
+
+    # --- executions
+
+    def list_executions(self, workflow_id: str, **page: Any) -> dict[str, Any]:
+        """A page of a workflow's executions, newest first: `executions`, `next_cursor`."""
+        path = f"/workflows/{_part(workflow_id)}/executions"
+        return self._dict("GET", path, params=_given(page))
+
+    def iter_executions(self, workflow_id: str) -> Iterator[dict[str, Any]]:
+        """Every execution of a workflow, newest first."""
+        return self._pages(f"/workflows/{_part(workflow_id)}/executions", "executions", {})
+
+    def get_execution(self, execution_id: str) -> dict[str, Any]:
+        """An execution with every step, its task, its times and its output."""
+        return self._dict("GET", f"/executions/{_part(execution_id)}")
+
+    def wait_for_execution(self, execution_id: str, timeout: float = 300) -> dict[str, Any]:
+        """The execution with its steps once it is completed, failed or cancelled.
+
+        TimeoutError after `timeout` seconds; the execution goes on.
+        """
+        end = time.monotonic() + timeout
+        pause = _SHORTEST_POLL
+        while True:
+            execution = self.get_execution(execution_id)
+            if execution["status"] in FINAL:
+                return execution
+            left = end - time.monotonic()
+            if left <= 0:
+                raise WaitTimeout(f"{execution_id} did not complete in {timeout:g} seconds")
+            time.sleep(min(pause, left))
+            # Often at first, then seldom enough for the limit on a user's requests.
+            pause = min(_LONGEST_POLL, pause * 1.2)
+
+    def cancel_execution(self, execution_id: str) -> dict[str, Any]:
+        """End an execution and its tasks."""
+        return self._dict("DELETE", f"/executions/{_part(execution_id)}")
+
+    def retry_execution(self, execution_id: str) -> dict[str, Any]:
+        """Do again what failed of an execution; what is finished is kept."""
+        return self._dict("POST", f"/executions/{_part(execution_id)}/retry")
+
+    def pause_execution(self, execution_id: str) -> dict[str, Any]:
+        """Begin no more steps of an execution; what runs goes on."""
+        return self._dict("POST", f"/executions/{_part(execution_id)}/pause")
+
+    def resume_execution(self, execution_id: str) -> dict[str, Any]:
+        """Go on with a paused execution."""
+        return self._dict("POST", f"/executions/{_part(execution_id)}/resume")
+
+    def approve_step(
+        self, execution_id: str, step_id: str, *, approved: bool = True, comment: str = ""
+    ) -> dict[str, Any]:
+        """Let a step that waits for a person go on, or fail with `approved=False`."""
+        path = f"/executions/{_part(execution_id)}/steps/{_part(step_id)}/approve"
+        return self._dict("POST", path, body={"approved": approved, "comment": comment})
+
+    # --- schedules
+
+    def create_schedule(
+        self, name: str, *, idempotency_key: str | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """Have something begin by itself, with one of each pair.
+
+        `cron` (with `timezone`) or `at` says when; `task` (as for `create_task`: `type`,
+        `description` …) or `workflow` (`workflow_id`, `input`) says what. Further fields:
+        `misfire` (`run_once`, `skip`), `misfire_grace_seconds`, `paused`.
+        """
+        body = {"name": name, **_given(fields)}
+        return self._dict("POST", "/schedules", body=body, key=idempotency_key)
+
+    def get_schedule(self, schedule_id: str) -> dict[str, Any]:
+        """A schedule with its next due times."""
+        return self._dict("GET", f"/schedules/{_part(schedule_id)}")
+
+    def list_schedules(self, **filters: Any) -> dict[str, Any]:
+        """A page of schedules, newest first: `schedules`, `next_cursor`.
+
+        Filters: `status`, `owner` (a user's id, or `me`); `limit`, `cursor`.
+        """
+        return self._dict("GET", "/schedules", params=_given(filters))
+
+    def iter_schedules(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Every schedule that matches, newest first. Filters: see `list_schedules`."""
+        return self._pages("/schedules", "schedules", filters)
+
+    def update_schedule(self, schedule_id: str, **changes: Any) -> dict[str, Any]:
+        """Change some fields of a schedule."""
+        return self._dict("PATCH", f"/schedules/{_part(schedule_id)}", body=changes)
+
+    def pause_schedule(self, schedule_id: str) -> dict[str, Any]:
+        """Have a schedule begin nothing for now; what is due meanwhile is not made up for."""
+        return self.update_schedule(schedule_id, paused=True)
+
+    def resume_schedule(self, schedule_id: str) -> dict[str, Any]:
+        """Go on with the next due time."""
+        return self.update_schedule(schedule_id, paused=False)
+
+    def delete_schedule(self, schedule_id: str) -> None:
+        """Take a schedule and its history away; what it has begun goes on."""
+        self._transport.call("DELETE", f"/schedules/{_part(schedule_id)}")
+
+    def schedule_history(self, schedule_id: str, **page: Any) -> dict[str, Any]:
+        """A page of what became of the due times, newest first: `history`, `next_cursor`."""
+        path = f"/schedules/{_part(schedule_id)}/history"
+        return self._dict("GET", path, params=_given(page))
+
     # --- agents
 
     def list_agents(self) -> dict[str, Any]:
@@ -252,6 +416,15 @@ class SutazAIClient:
     def delete_api_key(self, key_id: str) -> None:
         """Make a key void."""
         self._transport.call("DELETE", f"/auth/keys/{_part(key_id)}")
+
+    def _pages(self, path: str, items: str, filters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        params = {"limit": 100, **_given(filters)}
+        while True:
+            page = self._dict("GET", path, params=params)
+            yield from page[items]
+            if page["next_cursor"] is None:
+                return
+            params["cursor"] = page["next_cursor"]
 
     def _dict(self, method: str, path: str, **how: Any) -> dict[str, Any]:
         answer = self._transport.call(method, path, **how)

@@ -1,0 +1,50 @@
+"""An HTTP client that reaches one origin and nothing else."""
+
+from urllib.parse import urlsplit
+
+import httpx2
+
+# What the libraries in between add of their own (versions, organisations, tracing) stays here.
+_HEADERS = frozenset(
+    {
+        *("host", "authorization", "x-api-key", "anthropic-version", "anthropic-beta"),
+        *("content-type", "content-length", "transfer-encoding", "accept", "accept-encoding"),
+        *("connection", "user-agent"),
+    }
+)
+
+
+class OnlyTo(httpx2.AsyncBaseTransport):
+    """Lets requests through to one origin, whatever else the libraries above may want."""
+
+    def __init__(self, url: str) -> None:
+        self._origin = _origin(url)
+        # Pings, proxies and the rest of the environment's wishes do not count here.
+        self._inner = httpx2.AsyncHTTPTransport(trust_env=False)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """See AsyncBaseTransport."""
+        if _origin(str(request.url)) != self._origin:
+            raise httpx2.ConnectError(f"{request.url.host} is not the model server's address")
+        for name in list(request.headers):
+            if name.lower() not in _HEADERS:
+                del request.headers[name]
+        request.headers["user-agent"] = "sutazai"
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """See AsyncBaseTransport."""
+        await self._inner.aclose()
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.scheme, (parts.hostname or "").lower(), port
+
+
+def client_for(url: str, *, seconds: float) -> httpx2.AsyncClient:
+    """A client that reaches this origin alone, follows no redirects and heeds no proxies."""
+    return httpx2.AsyncClient(
+        transport=OnlyTo(url), timeout=seconds, trust_env=False, follow_redirects=False
+    )

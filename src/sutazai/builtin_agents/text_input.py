@@ -1,0 +1,99 @@
+"""The metadata of a task about text, checked field by field before any work is done."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from sutazai.analysis.globs import InputError
+
+MOST_TEXT = 1_000_000
+"""Characters of text that a task may be about."""
+
+_MOST_TOKENS = 32_768
+_MOST_SCHEMA_BYTES = 64 * 1024
+
+
+class PromptInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt; `is_random`: another answer to the same is wanted another time."""
+
+    prompt: str
+    system: str | None
+    text: str | None
+    schema: dict[str, Any] | None
+    max_tokens: int
+    is_random: bool
+
+
+def parse_prompt(
+    description: str, metadata: Mapping[str, Any], configuration: Mapping[str, Any]
+) -> PromptInput:
+    """What an `llm_prompt` asks for. Raises InputError naming the wrong field."""
+    return PromptInput(
+        prompt=text_of(metadata, "prompt") or description,
+        system=text_of(metadata, "system"),
+        text=text_of(metadata, "text"),
+        schema=schema_of(metadata),
+        max_tokens=whole_of(metadata, "max_tokens", usual=1024, most=_MOST_TOKENS),
+        is_random=float(configuration.get("temperature", 0)) > 0,
+    )
+
+
+def text_of(metadata: Mapping[str, Any], field: str) -> str | None:
+    """A text that may be missing, but not be empty."""
+    value = metadata.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"`{field}` must be a text that is not empty.")
+    if len(value) > MOST_TEXT:
+        raise InputError(f"`{field}` has over {MOST_TEXT:,} characters.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"`{field}` is not valid Unicode: it holds a lone surrogate.") from None
+    return value
+
+
+def whole_of(metadata: Mapping[str, Any], field: str, *, usual: int, most: int) -> int:
+    """A whole number from 1 on."""
+    value = metadata.get(field, usual)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise InputError(f"`{field}` must be a whole number from 1 to {most:,}.")
+    return value
+
+
+def schema_of(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A JSON schema of an object that refers to nothing outside itself."""
+    schema = metadata.get("schema")
+    if schema is None:
+        return None
+    if not isinstance(schema, dict) or schema.get("type") != "object":
+        raise InputError('`schema` must be a JSON schema with "type": "object".')
+    if len(msgspec.json.encode(schema)) > _MOST_SCHEMA_BYTES:
+        raise InputError("`schema` is larger than 64 KiB.")
+    if _refers_outside(schema):
+        raise InputError("`schema` may refer to its own parts (`#/…`) only.")
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import validator_for
+
+    try:
+        validator_for(schema).check_schema(schema)
+    except SchemaError as error:
+        raise InputError(f"`schema` is no JSON schema: {error.message[:300]}.") from None
+    return schema
+
+
+def _refers_outside(part: Any) -> bool:
+    if isinstance(part, list):
+        return any(_refers_outside(one) for one in part)
+    if not isinstance(part, dict):
+        return False
+    for key, one in part.items():
+        if key in ("$ref", "$dynamicRef") and not str(one).startswith("#"):
+            return True
+        if key in ("$id", "$schema") and key == "$id":
+            return True
+        if _refers_outside(one):
+            return True
+    return False

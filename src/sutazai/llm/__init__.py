@@ -1,0 +1,1 @@
+"""Language models: asking one, what it cost, and what may be spent. No HTTP: adapters have that."""

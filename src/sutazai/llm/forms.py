@@ -1,0 +1,82 @@
+"""Answers of a form: JSON that follows a schema, found in what a model says around it."""
+
+import json
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+_MOST_SAID = 400
+
+
+class StructForm(Generic[T]):
+    """A msgspec type; `check` may find more wrong than the type can say, by raising ValueError."""
+
+    def __init__(self, of: type[T], check: Callable[[T], None] | None = None) -> None:
+        self._decoder = msgspec.json.Decoder(of)
+        self._check = check
+        self.schema: dict[str, Any] = _inlined(msgspec.json.schema(of))
+
+    def read(self, text: str) -> T:
+        """See `Form.read`."""
+        try:
+            value = self._decoder.decode(json_in(text))
+        except msgspec.DecodeError as error:
+            raise ValueError(str(error)) from None
+        if self._check is not None:
+            self._check(value)
+        return value
+
+
+class SchemaForm:
+    """A JSON schema that a user gave; see `check_schema`."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        from jsonschema.validators import validator_for
+
+        self.schema = schema
+        self._validator = validator_for(schema)(schema)
+
+    def read(self, text: str) -> Any:
+        """See `Form.read`."""
+        try:
+            value = json.loads(json_in(text))
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from None
+        self.check(value)
+        return value
+
+    def check(self, value: Any) -> None:
+        """Raises ValueError with the first few things wrong."""
+        wrong = []
+        for error in self._validator.iter_errors(value):
+            wrong.append(f"{error.json_path}: {error.message[:_MOST_SAID]}")
+            if len(wrong) == 3:
+                break
+        if wrong:
+            raise ValueError("; ".join(wrong))
+
+
+def json_in(text: str) -> str:
+    """The JSON object in an answer, without the words or the code fence around it."""
+    begin, end = text.find("{"), text.rfind("}")
+    return text[begin : end + 1] if 0 <= begin < end else text
+
+
+def _inlined(document: dict[str, Any]) -> dict[str, Any]:
+    """The schema without references, which not every server follows; our types do not recur."""
+    definitions = document.get("$defs", {})
+
+    def resolve(part: Any) -> Any:
+        if isinstance(part, list):
+            return [resolve(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            return resolve(definitions[part["$ref"].rsplit("/", 1)[-1]])
+        return {key: resolve(one) for key, one in part.items() if key != "$defs"}
+
+    resolved: dict[str, Any] = resolve(document)
+    return resolved

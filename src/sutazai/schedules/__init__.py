@@ -1,0 +1,1 @@
+"""Tasks and workflows that begin by themselves, at set times."""
