@@ -16,7 +16,9 @@ from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.builtin_agents.performance_analyst import PerformanceAnalyst
 from sutazai.builtin_agents.security_analyst import SecurityAnalyst
+from sutazai.builtin_agents.test_generator import TestGeneratorAgent
 from sutazai.builtin_agents.text_assistant import TextAssistant
 from sutazai.builtin_agents.type_checker import TypeChecker
 from sutazai.callbacks.guard import AddressGuard
@@ -78,6 +80,8 @@ def built_in_agents(
         ),
         TypeChecker(pool=pool, code=code),
         DocGenerator(pool=pool, code=code, sandbox=sandbox),
+        TestGeneratorAgent(pool=pool, code=code, sandbox=sandbox),
+        PerformanceAnalyst(pool=pool, code=code, sandbox=sandbox),
     ]
 
 
