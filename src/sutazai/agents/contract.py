@@ -102,6 +102,7 @@ class WorkflowOutcome(msgspec.Struct, frozen=True, kw_only=True):
     workflow: dict[str, Any]
     steps: tuple[StepOutcome, ...]
     error: str | None
+    error_code: str | None
 
 
 class TaskContext(Protocol):

@@ -67,8 +67,8 @@ class CodeReviewer:
             types = wanted_types(assignment.type, metadata)
             result = await self._reviewer.review(given.what, context.cache, report)
             if not result.files:
-                raise InputError(_nothing(result))
-        answer = _answer(result, types, time.perf_counter() - started)
+                raise InputError(nothing_reviewed(result))
+        answer = review_answer(result, types, time.perf_counter() - started)
         answer["repository"] = given.repository
         metrics = answer["metrics"]
         await context.progress(
@@ -79,7 +79,10 @@ class CodeReviewer:
         return answer
 
 
-def _answer(result: ReviewResult, types: frozenset[FindingType], seconds: float) -> dict[str, Any]:
+def review_answer(
+    result: ReviewResult, types: frozenset[FindingType], seconds: float
+) -> dict[str, Any]:
+    """The result of a review task, of the findings of these types."""
     findings = [
         finding for review in result.files for finding in review.findings if finding.type in types
     ]
@@ -124,7 +127,8 @@ def summarise(findings: Sequence[Finding]) -> str:
     return f"Found {', '.join(rest)} and {last}" if rest else f"Found {last}"
 
 
-def _nothing(result: ReviewResult) -> str:
+def nothing_reviewed(result: ReviewResult) -> str:
+    """Why there was nothing to review, for the user."""
     if not result.skipped:
         return "The workspace or repository is empty: there is nothing to review."
     reasons = "; ".join(f"{item.file}: {item.reason}" for item in result.skipped[:3])
