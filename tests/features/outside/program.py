@@ -18,7 +18,7 @@ def main(agent_id: str, task_type: str, file: str) -> None:
         with Path(file).open("a") as notes:
             notes.write(f"{assignment.task_id} {assignment.attempt}\n")
         while not assignment.cancelled:
-            time.sleep(0.05)
+            time.sleep(0.05)  # its work: taking long
 
     agent.run()
 
