@@ -169,8 +169,12 @@ class PydanticServer:
             http_client=client,
             max_retries=0,
         )
+        # Else an answer that broke off would pass for a short one.
+        whole = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
         if urlsplit(self._url).hostname == "api.openai.com":
-            return OpenAIChatModel(name, provider=OpenAIProvider(openai_client=sdk))
+            official = OpenAIProvider(openai_client=sdk)
+            profile = merge_profile(official.model_profile(name), whole)
+            return OpenAIChatModel(name, provider=official, profile=profile)
         provider: Any = (
             OllamaProvider(openai_client=sdk)
             if self.provider == OLLAMA
@@ -179,6 +183,7 @@ class PydanticServer:
         # The older name of the limit is the one that every such server knows.
         profile = merge_profile(
             provider.model_profile(name),
+            whole,
             OpenAIModelProfile(
                 openai_chat_supports_max_completion_tokens=False,
                 supports_json_schema_output=True,
