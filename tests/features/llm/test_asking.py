@@ -45,7 +45,7 @@ async def until(condition: Callable[[], bool]) -> None:
     """Ask again and again: what is waited for is another thread's, or many tasks'."""
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110  # see above
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # asks again
 
 
 async def test_a_call_is_booked_with_the_servers_own_counts(database: Database) -> None:
