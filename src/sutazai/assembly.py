@@ -1,4 +1,4 @@
-"""A part of the composition root: the built-in agents and what they stand on."""
+"""Parts of the composition root that `bootstrap` puts together, each made from the settings."""
 
 from pathlib import Path
 
@@ -7,19 +7,32 @@ from sutazai.adapters.git_sources import Sources
 from sutazai.adapters.outbound import SystemResolver
 from sutazai.adapters.sandbox import LinuxSandbox
 from sutazai.agents.contract import Agent
+from sutazai.agents.service import AgentDirectory
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.repositories import Repositories
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
+from sutazai.builtin_agents.change_summarizer import ChangeSummarizer
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
+from sutazai.builtin_agents.performance_analyst import PerformanceAnalyst
+from sutazai.builtin_agents.security_analyst import SecurityAnalyst
+from sutazai.builtin_agents.test_generator import TestGeneratorAgent
 from sutazai.builtin_agents.text_assistant import TextAssistant
 from sutazai.builtin_agents.type_checker import TypeChecker
 from sutazai.callbacks.guard import AddressGuard
+from sutazai.database import Database
 from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.events.hub import EventHub
+from sutazai.identity.model import AGENT_TIER, Tier
+from sutazai.limits.rates import Allowance, RateLimits
+from sutazai.limits.windows import SharedWindows
 from sutazai.settings import Settings
+from sutazai.tasks.runner import TaskRunner
+from sutazai.tasks.service import Tasks
+from sutazai.telemetry.tracing import Tracing
 
 _MEGABYTE = 1024 * 1024
 _KEPT_REPOSITORIES = 10  # as many of the largest as fit into the cache
@@ -60,6 +73,7 @@ def built_in_agents(
         MasterCoordinator(),
         TextAssistant(),
         CodeReviewer(pool=pool, code=code),
+        SecurityAnalyst(pool=pool, code=code),
         DependencyAuditor(
             pool=pool,
             code=code,
@@ -67,7 +81,45 @@ def built_in_agents(
         ),
         TypeChecker(pool=pool, code=code),
         DocGenerator(pool=pool, code=code, sandbox=sandbox),
+        ChangeSummarizer(pool=pool, code=code),
+        TestGeneratorAgent(pool=pool, code=code, sandbox=sandbox),
+        PerformanceAnalyst(pool=pool, code=code, sandbox=sandbox),
     ]
+
+
+def make_tasks(
+    database: Database,
+    hub: EventHub,
+    directory: AgentDirectory,
+    runner: TaskRunner,
+    guard: AddressGuard,
+    tracing: Tracing | None,
+) -> Tasks:
+    """What users do with tasks."""
+    return Tasks(
+        database=database,
+        hub=hub,
+        directory=directory,
+        ends=runner,
+        check_callback_url=guard.check,
+        tracing=tracing,
+    )
+
+
+def make_rate_limits(settings: Settings, shared: SharedWindows | None) -> RateLimits | None:
+    """Who may ask how much; None where that is not limited."""
+    if not settings.rate_limits:
+        return None
+    usual = settings.rate_limit_requests
+    tiers: dict[str, Allowance] = {
+        Tier.FREE: Allowance(usual, settings.rate_limit_tasks_free),
+        Tier.STANDARD: Allowance(usual, settings.rate_limit_tasks_standard),
+        Tier.PREMIUM: Allowance(
+            settings.rate_limit_requests_premium, settings.rate_limit_tasks_premium
+        ),
+        AGENT_TIER: Allowance(settings.rate_limit_requests_agent, 0),
+    }
+    return RateLimits(tiers=tiers, without_tier=tiers[Tier.FREE], shared=shared)
 
 
 def _repositories(settings: Settings) -> Repositories:

@@ -17,7 +17,12 @@ from sutazai.analysis.pool import AnalysisPool
 from sutazai.api.app import ASGIApp, create_app
 from sutazai.api.services import Services
 from sutazai.api.versions import Deprecation
-from sutazai.assembly import built_in_agents, make_sandbox
+from sutazai.assembly import (
+    built_in_agents,
+    make_rate_limits,
+    make_sandbox,
+    make_tasks,
+)
 from sutazai.callbacks import courier as callback_jobs
 from sutazai.callbacks.courier import Courier
 from sutazai.callbacks.guard import AddressGuard
@@ -31,7 +36,7 @@ from sutazai.database import (
     open_database,
     schema,
 )
-from sutazai.engine import recurring
+from sutazai.engine import recurring, remote_store
 from sutazai.engine import store as jobs
 from sutazai.engine.job import Handler
 from sutazai.engine.recurring import Chore, Recurring
@@ -44,14 +49,11 @@ from sutazai.events.hub import EventHub
 from sutazai.events.model import NewEvent, Origin
 from sutazai.events.streams import EventStreams
 from sutazai.identity.hooks import Change
-from sutazai.identity.model import Tier
 from sutazai.identity.passwords import Passwords
 from sutazai.identity.service import Identity
 from sutazai.identity.tokens import Tokens
 from sutazai.identity.users import Users
 from sutazai.limits.idempotency import Idempotency
-from sutazai.limits.rates import Allowance, RateLimits
-from sutazai.limits.windows import SharedWindows
 from sutazai.llm.service import Models
 from sutazai.metrics import Metrics
 from sutazai.model_parts import make_models
@@ -64,7 +66,7 @@ from sutazai.tasks.statistics import Statistics
 from sutazai.telemetry.host import Host
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
-from sutazai.work_parts import Above, make_engine, make_runner
+from sutazai.work_parts import Above, make_engine, make_outside, make_runner
 from sutazai.workflows.retention import purge_executions
 from sutazai.workflows.service import Workflows
 
@@ -190,23 +192,16 @@ async def _start_work(
     worker, host, scheduler, rescuer = make_engine(
         settings, database, handlers, agents, models, instruments, tracing
     )
-    tasks = Tasks(
-        database=database,
-        hub=hub,
-        directory=directory,
-        ends=runner,
-        check_callback_url=guard.check,
-        tracing=tracing,
-    )
+    tasks = make_tasks(database, hub, directory, runner, guard, tracing)
+    assignments, outside = make_outside(settings, database, runner, directory, builtin, instruments)
     workflows = Workflows(database=database, tasks=tasks, directory=directory)
     schedules = _schedules(settings, database, tasks, workflows, identity)
     handlers |= {callback_jobs.KIND: courier, **workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)
-    await _start_pool(stack, pool)
-    await directory.start()
+    await _open(stack, pool, directory)
     # Right above the hub, so that Redis is told of the agents' coming and going, too.
     shared = [redis] if redis else []
-    await _start(stack, hub, *shared, models.reach, host, tasks, scheduler, rescuer)
+    await _start(stack, hub, *shared, models.reach, host, tasks, assignments, scheduler, rescuer)
     await chores.ensure()
     await worker.start()
     streams = EventStreams(feed=feed, hub=hub)
@@ -220,9 +215,11 @@ async def _start_work(
         schedules=schedules,
         callbacks=callbacks,
         registry=registry,
+        outside=outside,
+        assignments=assignments,
         events=feed,
         streams=streams,
-        rates=_rate_limits(settings, redis.windows if redis else None),
+        rates=make_rate_limits(settings, redis.windows if redis else None),
         redis_is_healthy=redis.is_healthy if redis else None,
         metrics=_metrics(settings, registry, statistics, instruments, streams, pool),
         instruments=instruments,
@@ -236,12 +233,18 @@ async def _take_over(settings: Settings, database: Database, rescuer: Rescuer) -
     if settings.database_url is None:
         # The lock says that no other server lives, so what it was running is free at once.
         await database.run(jobs.void_leases)
+        # Agents from outside may be there all the same: they could not renew theirs for a while.
+        grace = clock.now() + int(settings.lease_seconds * clock.SECOND)
+        await database.run(partial(remote_store.spare, lease_expires_at=grace))
         await rescuer.rescue()
 
 
-async def _start_pool(stack: contextlib.AsyncExitStack, pool: AnalysisPool) -> None:
+async def _open(
+    stack: contextlib.AsyncExitStack, pool: AnalysisPool, directory: AgentDirectory
+) -> None:
     await pool.start()
     stack.push_async_callback(pool.close)
+    await directory.start()
 
 
 class _Part(Protocol):
@@ -313,20 +316,6 @@ def _redis(
         return RedisParts(url, secret=secret, feed=feed, hub=hub)
     except SutazaiError as error:
         raise _named(error, "SUTAZAI_REDIS_URL") from error
-
-
-def _rate_limits(settings: Settings, shared: SharedWindows | None) -> RateLimits | None:
-    if not settings.rate_limits:
-        return None
-    usual = settings.rate_limit_requests
-    tiers: dict[str, Allowance] = {
-        Tier.FREE: Allowance(usual, settings.rate_limit_tasks_free),
-        Tier.STANDARD: Allowance(usual, settings.rate_limit_tasks_standard),
-        Tier.PREMIUM: Allowance(
-            settings.rate_limit_requests_premium, settings.rate_limit_tasks_premium
-        ),
-    }
-    return RateLimits(tiers=tiers, without_tier=tiers[Tier.FREE], shared=shared)
 
 
 def _schedules(

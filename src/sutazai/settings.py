@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     rate_limit_requests_premium: int = Field(
         1000, ge=1, le=_MOST_A_MINUTE, description="the same, of a user of the tier premium"
     )
+    rate_limit_requests_agent: int = Field(
+        6000, ge=1, le=_MOST_A_MINUTE, description="the same, of an agent from outside"
+    )
     rate_limit_tasks_free: int = Field(
         10, ge=1, le=_MOST_A_MINUTE, description="tasks a minute of a user of the tier free"
     )

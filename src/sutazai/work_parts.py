@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sutazai.agents.contract import Agent
+from sutazai.agents.outside import OutsideAgents
 from sutazai.agents.service import AgentDirectory, AgentHost, AgentRegistry, pinned_queue
 from sutazai.callbacks import courier as callback_jobs
 from sutazai.callbacks.service import Callbacks
@@ -20,12 +21,16 @@ from sutazai.llm.reach import Reach
 from sutazai.llm.service import Models
 from sutazai.schedules import firing
 from sutazai.settings import Settings
+from sutazai.tasks.assignments import Assignments
 from sutazai.tasks.cache import DatabaseResultCache
 from sutazai.tasks.runner import TaskRunner
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
 from sutazai.workflows import approvals
 from sutazai.workflows.service import Workflows
+
+CHORES = (recurring.CONSUMER, callback_jobs.CONSUMER, approvals.CONSUMER, firing.CONSUMER)
+"""What the worker does beside the agents' work."""
 
 
 class Above(NamedTuple):
@@ -82,10 +87,7 @@ def make_engine(
         handlers=handlers,
         consumers=[
             *map(_consumer, agents),
-            recurring.CONSUMER,
-            callback_jobs.CONSUMER,
-            approvals.CONSUMER,
-            firing.CONSUMER,
+            *CHORES,
         ],
         lease_seconds=settings.lease_seconds,
         instruments=instruments,
@@ -102,6 +104,31 @@ def make_engine(
     _shut_without_model(worker, agents, models.reach)
     scheduler = Scheduler(database=database, handlers=handlers)
     return worker, host, scheduler, Rescuer(database=database, handlers=handlers)
+
+
+def make_outside(
+    settings: Settings,
+    database: Database,
+    runner: TaskRunner,
+    directory: AgentDirectory,
+    builtin: Sequence[Agent],
+    instruments: Instruments,
+) -> tuple[Assignments, OutsideAgents]:
+    """The work of agents from outside, and who may be one."""
+    assignments = Assignments(
+        database=database,
+        runner=runner,
+        lease_seconds=settings.lease_seconds,
+        instruments=instruments,
+    )
+    outside = OutsideAgents(
+        database=database,
+        directory=directory,
+        built_in=[agent.description.agent_id for agent in builtin],
+        reserved=[queue for one in CHORES for queue in one.queues],
+        on_removed=assignments.give_back,
+    )
+    return assignments, outside
 
 
 def _consumer(agent: Agent) -> Consumer:

@@ -6,7 +6,7 @@ import pytest
 from tests.house_rules.tree import report
 
 # The engine is no feature but the ground they stand on: services enqueue through its store.
-SHARED_STORES = {"sutazai.engine.store"}
+SHARED_STORES = {"sutazai.engine.store", "sutazai.engine.remote_store"}
 EDGES = ("sutazai.api", "sutazai.cli", "sutazai.builtin_agents", "sutazai.__main__")
 
 

@@ -13,8 +13,9 @@ class AgentDescription(msgspec.Struct, frozen=True, kw_only=True):
     """How an agent introduces itself to the registry.
 
     `capabilities` are the task types it takes, `max_capacity` how many at once;
-    `configuration` holds the defaults that a user may change. `needs_model` are the capabilities
-    that it has only while a language model can be reached.
+    `configuration` holds the defaults that a user may change. `transport` (`http` or `redis`) is
+    how an agent from outside gets its work, None for one that a worker hosts. `needs_model` are
+    the capabilities that it has only while a language model can be reached.
     """
 
     agent_id: str
@@ -23,6 +24,7 @@ class AgentDescription(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: tuple[str, ...]
     max_capacity: int
     configuration: dict[str, Any] = {}
+    transport: str | None = None
     needs_model: tuple[str, ...] = ()
 
 
@@ -100,6 +102,7 @@ class WorkflowOutcome(msgspec.Struct, frozen=True, kw_only=True):
     workflow: dict[str, Any]
     steps: tuple[StepOutcome, ...]
     error: str | None
+    error_code: str | None
 
 
 class TaskContext(Protocol):

@@ -13,12 +13,31 @@ OFFLINE_AFTER = 15 * clock.SECOND
 """A heartbeat older than this means that the agent is gone."""
 
 
+OUTSIDE = "outside"
+"""Stands for the worker of agents from outside, which no process of ours hosts."""
+
+
+class Transport(StrEnum):
+    """How an agent from outside gets its work."""
+
+    HTTP = "http"
+    REDIS = "redis"
+
+
 class AgentStatus(StrEnum):
     """`busy` is online at capacity; `active` is online with room."""
 
     ACTIVE = "active"
     BUSY = "busy"
     OFFLINE = "offline"
+
+
+class Resources(msgspec.Struct, frozen=True):
+    """What an agent uses: percent of a core, and MiB; a limit of 0 means that nothing is known."""
+
+    cpu_usage: float = 0.0
+    memory_usage: float = 0.0
+    memory_limit: float = 0.0
 
 
 class Instance(msgspec.Struct, frozen=True):
@@ -36,6 +55,7 @@ class Instance(msgspec.Struct, frozen=True):
     memory_usage: float
     memory_limit: float
     has_model: bool = False
+    is_full: bool = False
 
 
 class Metrics(msgspec.Struct, frozen=True):
@@ -50,7 +70,10 @@ class Metrics(msgspec.Struct, frozen=True):
 
 
 class Agent(msgspec.Struct, frozen=True):
-    """An agent as it is now, over all the processes that host it."""
+    """An agent as it is now, over all the processes that host it.
+
+    What it uses is None where nothing says so, as of an agent from outside that keeps it to itself.
+    """
 
     agent_id: str
     name: str
@@ -63,9 +86,10 @@ class Agent(msgspec.Struct, frozen=True):
     last_heartbeat_at: int | None
     uptime_seconds: float
     metrics: Metrics
-    cpu_usage: float
-    memory_usage: float
-    memory_limit: float
+    cpu_usage: float | None
+    memory_usage: float | None
+    memory_limit: float | None
+    transport: str | None
 
 
 class AgentCounts(msgspec.Struct, frozen=True):

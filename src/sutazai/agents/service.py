@@ -21,16 +21,14 @@ from sutazai.agents.model import (
     WorkDone,
     check_configuration,
 )
+from sutazai.agents.notices import CHANGED, status_notice
 from sutazai.database import Connection, Database, signal
 from sutazai.engine import store as jobs
 from sutazai.errors import ErrorCode, SutazaiError, not_found
 from sutazai.events import log
-from sutazai.events.model import SYSTEM, NewEvent, Origin
+from sutazai.events.model import NewEvent, Origin
 
 _logger = structlog.get_logger(__name__)
-
-CHANGED = "agents.changed"
-"""Signal: who is online, or how an agent is configured, is no longer what it was."""
 
 _MIB = 1024 * 1024
 _LOOK_SECONDS = 0.5
@@ -234,6 +232,7 @@ def _view(row: store.Registered, alive: list[Instance], load: Mapping[str, int],
     current = load.get(said.agent_id, 0) if alive else 0
     capacity = sum(one.capacity for one in alive) or said.max_capacity
     busy = current >= capacity
+    measured = [one for one in alive if one.memory_limit]
     online = AgentStatus.BUSY if busy else AgentStatus.ACTIVE
     return Agent(
         agent_id=said.agent_id,
@@ -247,9 +246,10 @@ def _view(row: store.Registered, alive: list[Instance], load: Mapping[str, int],
         last_heartbeat_at=max((one.last_heartbeat_at for one in alive), default=None),
         uptime_seconds=max((now - one.started_at for one in alive), default=0) // clock.SECOND,
         metrics=row.metrics,
-        cpu_usage=round(sum(one.cpu_usage for one in alive), 1),
-        memory_usage=round(sum(one.memory_usage for one in alive), 1),
-        memory_limit=round(sum(one.memory_limit for one in alive), 1),
+        cpu_usage=round(sum(one.cpu_usage for one in measured), 1) if measured else None,
+        memory_usage=round(sum(one.memory_usage for one in measured), 1) if measured else None,
+        memory_limit=round(sum(one.memory_limit for one in measured), 1) if measured else None,
+        transport=said.transport,
     )
 
 
@@ -281,7 +281,7 @@ class AgentHost:
         alone: bool,
         has_model: Callable[[], bool] = bool,
     ) -> None:
-        """`alone`: this is the only process there can be, so whoever is registered now is gone.
+        """`alone`: this is the only process there can be, so whatever another hosted is gone.
 
         `has_model`: whether a language model can be reached from here.
         """
@@ -302,7 +302,7 @@ class AgentHost:
         self._started_at = clock.now()
         self._process.cpu_percent(None)
         if self._alone:
-            await self._database.run(partial(_sweep, clock.now() + 1))
+            await self._database.run(_sweep_hosted)
         await self._beat(introduce=True)
         self._loop = asyncio.create_task(self._keep_beating())
 
@@ -367,20 +367,13 @@ class AgentHost:
         }
         if full == self._overloaded:
             return
-        events = []
+        events: list[NewEvent] = []
         for agent_id in sorted(full - self._overloaded):
-            events.append(_event("agent.overloaded", agent_id, AgentStatus.BUSY))
-            events.append(_event("agent.status", agent_id, AgentStatus.BUSY))
-        events += [
-            _event("agent.status", agent_id, AgentStatus.ACTIVE)
-            for agent_id in sorted(self._overloaded - full)
-        ]
+            events += status_notice(agent_id, AgentStatus.BUSY, "agent.overloaded")
+        for agent_id in sorted(self._overloaded - full):
+            events += status_notice(agent_id, AgentStatus.ACTIVE)
         await self._database.run(partial(log.append, events=events, now=clock.now()))
         self._overloaded = full
-
-
-def _event(event_type: str, agent_id: str, status: AgentStatus) -> NewEvent:
-    return NewEvent(event_type, {"agent_id": agent_id, "status": status}, SYSTEM, "agents")
 
 
 def _arrive(
@@ -399,11 +392,16 @@ def _arrive(
     if changed:
         signal(connection, CHANGED)
     if new:
-        ids = sorted(agent.agent_id for agent in new)
-        events = [_event("agent.online", one, AgentStatus.ACTIVE) for one in ids]
-        events += [_event("agent.status", one, AgentStatus.ACTIVE) for one in ids]
+        events: list[NewEvent] = []
+        for agent_id in sorted(agent.agent_id for agent in new):
+            events += status_notice(agent_id, AgentStatus.ACTIVE, "agent.online")
         log.append(connection, events, now=now)
         signal(connection, CHANGED)
+
+
+def _sweep_hosted(connection: Connection) -> None:
+    before = clock.now() - OFFLINE_AFTER
+    _announce_gone(connection, store.remove_hosted(connection, outside_before=before))
 
 
 def _sweep(before: int, connection: Connection) -> None:
@@ -416,8 +414,8 @@ def _leave(worker_id: str, connection: Connection) -> None:
 
 def _announce_gone(connection: Connection, agent_ids: set[str]) -> None:
     if agent_ids:
-        ids = sorted(agent_ids)
-        events = [_event("agent.offline", one, AgentStatus.OFFLINE) for one in ids]
-        events += [_event("agent.status", one, AgentStatus.OFFLINE) for one in ids]
+        events: list[NewEvent] = []
+        for agent_id in sorted(agent_ids):
+            events += status_notice(agent_id, AgentStatus.OFFLINE, "agent.offline")
         log.append(connection, events, now=clock.now())
         signal(connection, CHANGED)

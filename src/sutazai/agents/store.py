@@ -17,13 +17,14 @@ from sqlalchemy import (
     delete,
     false,
     func,
+    or_,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sutazai.agents.contract import AgentDescription
-from sutazai.agents.model import DEFAULT_CONFIGURATION, Instance, Metrics, WorkDone
+from sutazai.agents.model import DEFAULT_CONFIGURATION, OUTSIDE, Instance, Metrics, WorkDone
 from sutazai.clock import SECOND
 from sutazai.database import Connection, at_the_end, metadata
 
@@ -42,6 +43,8 @@ AGENTS = Table(
     Column("busy_time", BigInteger, nullable=False, server_default="0"),
     Column("cache_hits", BigInteger, nullable=False, server_default="0"),
     Column("cache_lookups", BigInteger, nullable=False, server_default="0"),
+    # How an agent from outside gets its work: http | redis; NULL for those that workers host.
+    Column("transport", String(8)),
 )
 
 INSTANCES = Table(
@@ -56,6 +59,8 @@ INSTANCES = Table(
     Column("memory_usage", Float, nullable=False),
     Column("memory_limit", Float, nullable=False),
     Column("has_model", Boolean, nullable=False, server_default=false()),
+    # Of an agent from outside: whether it was at capacity when last looked at.
+    Column("is_full", Boolean, nullable=False, server_default=false()),
 )
 
 
@@ -81,6 +86,7 @@ def register(connection: Connection, agents: Sequence[AgentDescription], *, now:
             "type": agent.type,
             "capabilities": msgspec.json.encode(agent.capabilities).decode(),
             "max_capacity": agent.max_capacity,
+            "transport": None,
         }
         connection.execute(
             _insert(connection, AGENTS)
@@ -97,20 +103,20 @@ def register(connection: Connection, agents: Sequence[AgentDescription], *, now:
 def registered(connection: Connection) -> list[Registered]:
     """Every agent that ever registered, by id."""
     rows = connection.execute(select(AGENTS).order_by(AGENTS.c.agent_id))
-    return [
-        Registered(
-            AgentDescription(
-                agent_id=row.agent_id,
-                name=row.name,
-                type=row.type,
-                capabilities=tuple(msgspec.json.decode(row.capabilities)),
-                max_capacity=row.max_capacity,
-                configuration=msgspec.json.decode(row.configuration),
-            ),
-            _metrics(row),
-        )
-        for row in rows
-    ]
+    return [Registered(description(row), _metrics(row)) for row in rows]
+
+
+def description(row: Any) -> AgentDescription:
+    """A row of AGENTS as the agent introduced itself."""
+    return AgentDescription(
+        agent_id=row.agent_id,
+        name=row.name,
+        type=row.type,
+        capabilities=tuple(msgspec.json.decode(row.capabilities)),
+        max_capacity=row.max_capacity,
+        configuration=msgspec.json.decode(row.configuration),
+        transport=row.transport,
+    )
 
 
 def _metrics(row: Any) -> Metrics:
@@ -218,6 +224,14 @@ def online_ids(connection: Connection, *, since: int) -> set[str]:
             select(INSTANCES.c.agent_id).where(INSTANCES.c.last_heartbeat_at >= since).distinct()
         ).scalars()
     )
+
+
+def remove_hosted(connection: Connection, *, outside_before: int) -> set[str]:
+    """Drop what worker processes host, and what of outside last beat before a moment; who went."""
+    hosted = INSTANCES.c.worker_id != OUTSIDE
+    over = or_(hosted, INSTANCES.c.last_heartbeat_at < outside_before)
+    dropped = connection.execute(delete(INSTANCES).where(over).returning(INSTANCES.c.agent_id))
+    return _gone(connection, dropped.scalars())
 
 
 def remove_stale(connection: Connection, *, before: int) -> set[str]:

@@ -4,13 +4,16 @@ A code that stands in no row here is not reported: selecting is the catalogue's 
 (imports of risky modules, formatting) is left out by leaving it out.
 """
 
+from sutazai.analysis.catalogue_configuration import CONFIGURATION
 from sutazai.analysis.catalogue_dependencies import DEPENDENCIES
 from sutazai.analysis.catalogue_quality import QUALITY
 from sutazai.analysis.catalogue_security import SECURITY
 from sutazai.analysis.catalogue_types import TYPES
 from sutazai.analysis.rule import Rule
 
-RULES: dict[str, Rule] = {rule.name: rule for rule in (*SECURITY, *QUALITY, *DEPENDENCIES, *TYPES)}
+RULES: dict[str, Rule] = {
+    rule.name: rule for rule in (*SECURITY, *QUALITY, *DEPENDENCIES, *TYPES, *CONFIGURATION)
+}
 
 BY_CODE: dict[str, Rule] = {code: rule for rule in RULES.values() for code in rule.codes}
 """Ruff and bandit ids to their class: `S608` and `B608` are both `sql-injection`."""

@@ -1,19 +1,28 @@
-"""`/agents`: who there is, how they fare, how they are configured."""
+"""`/agents`: who there is, how they fare, how they are configured; who joins from outside."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Request
+from pydantic import Field
 from starlette.responses import Response
 
 from sutazai import clock
 from sutazai.agents import model
+from sutazai.agents.contract import AgentDescription
+from sutazai.agents.outside import MOST_CAPABILITIES, MOST_CAPACITY
+from sutazai.api.agent_schemas import AgentKey, OutsideAgent, RegisteredAgent
 from sutazai.api.requests import (
     Clean,
     CurrentServices,
+    IdempotencyKey,
+    Input,
     StrictRoute,
+    Whole,
     answer,
+    location_of,
     needs,
     origin_of,
+    replayable,
     whole,
 )
 from sutazai.api.schemas import AgentConfiguration, AgentDetails, AgentList, errors
@@ -58,6 +67,141 @@ async def list_agents(services: CurrentServices) -> Response:
             "busy": counts.busy,
         }
     )
+
+
+_Name = Annotated[str, Field(min_length=1, max_length=64), Clean]
+
+
+class AgentUpdate(Input):
+    """What an agent from outside says of itself; `capabilities` are the task types it takes."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128), Clean]
+    type: _Name
+    capabilities: Annotated[list[_Name], Field(min_length=1, max_length=MOST_CAPABILITIES)]
+    max_capacity: Annotated[int, Field(ge=1, le=MOST_CAPACITY, strict=True), Whole] = 1
+    transport: model.Transport = model.Transport.HTTP
+
+    def description(self, agent_id: str) -> AgentDescription:
+        """What the service takes."""
+        return AgentDescription(
+            agent_id=agent_id,
+            name=self.name,
+            type=self.type,
+            capabilities=tuple(dict.fromkeys(self.capabilities)),
+            max_capacity=self.max_capacity,
+            transport=self.transport.value,
+        )
+
+
+class AgentRegistration(AgentUpdate):
+    """An agent that joins from outside."""
+
+    agent_id: _Name
+
+
+@router.post(
+    "",
+    operation_id="registerAgent",
+    summary="Register an agent from outside",
+    status_code=201,
+    response_model=RegisteredAgent,
+    responses={
+        **errors(403, 409),
+        200: {"model": RegisteredAgent, "description": "It had joined just so already"},
+    },
+)
+async def register_agent(
+    request: Request,
+    body: AgentRegistration,
+    services: CurrentServices,
+    principal: Principal = needs("write", "agents"),
+    key: IdempotencyKey = None,
+) -> Response:
+    """Let an agent join. Its key is shown this once, and opens its own work and nothing else."""
+    replay = await replayable(request, key, principal=principal.actor, seal=True)
+    made = await services.outside.register(
+        body.description(body.agent_id), origin=origin_of(request, principal), replay=replay
+    )
+    return answer(
+        {**_outside_view(made.agent), "api_key": made.api_key},
+        status=201 if made.created else 200,
+        replay=replay,
+        location=location_of(request, f"/agents/{body.agent_id}"),
+    )
+
+
+@router.put(
+    "/{agent_id}",
+    operation_id="updateAgent",
+    summary="Change what an agent from outside says of itself",
+    response_model=OutsideAgent,
+    responses=errors(403, 404, 409),
+)
+async def update_agent(
+    request: Request,
+    agent_id: AgentId,
+    body: AgentUpdate,
+    services: CurrentServices,
+    principal: Principal = needs("write", "agents"),
+) -> Response:
+    """Its key, configuration and figures stay; what it is doing goes on."""
+    agent = await services.outside.update(
+        body.description(agent_id), origin=origin_of(request, principal)
+    )
+    return answer(_outside_view(agent))
+
+
+@router.post(
+    "/{agent_id}/key",
+    operation_id="renewAgentKey",
+    summary="Give an agent from outside a new key",
+    status_code=201,
+    response_model=AgentKey,
+    responses=errors(403, 404, 409),
+)
+async def renew_agent_key(
+    request: Request,
+    agent_id: AgentId,
+    services: CurrentServices,
+    principal: Principal = needs("write", "agents"),
+    key: IdempotencyKey = None,
+) -> Response:
+    """The key it had ends at once."""
+    replay = await replayable(request, key, principal=principal.actor, seal=True)
+    secret = await services.outside.renew_key(
+        agent_id, origin=origin_of(request, principal), replay=replay
+    )
+    return answer({"agent_id": agent_id, "api_key": secret}, status=201, replay=replay)
+
+
+@router.delete(
+    "/{agent_id}",
+    operation_id="deleteAgent",
+    summary="Delete an agent from outside",
+    status_code=204,
+    responses=errors(403, 404, 409),
+)
+async def delete_agent(
+    request: Request,
+    agent_id: AgentId,
+    services: CurrentServices,
+    principal: Principal = needs("write", "agents"),
+) -> Response:
+    """Its key ends, and what it was doing goes to whoever else can do it."""
+    await services.outside.remove(agent_id, origin=origin_of(request, principal))
+    services.assignments.let_go(agent_id)
+    return Response(status_code=204)
+
+
+def _outside_view(agent: AgentDescription) -> dict[str, Any]:
+    return {
+        "agent_id": agent.agent_id,
+        "name": agent.name,
+        "type": agent.type,
+        "capabilities": agent.capabilities,
+        "max_capacity": agent.max_capacity,
+        "transport": agent.transport,
+    }
 
 
 @router.get(
@@ -126,7 +270,7 @@ async def update_agent_config(
 def _summary(agent: model.Agent) -> dict[str, Any]:
     online = agent.status is not model.AgentStatus.OFFLINE
     heartbeat = agent.last_heartbeat_at
-    return {
+    shown: dict[str, Any] = {
         "agent_id": agent.agent_id,
         "name": agent.name,
         "type": agent.type,
@@ -140,3 +284,6 @@ def _summary(agent: model.Agent) -> dict[str, Any]:
             "uptime_seconds": agent.uptime_seconds,
         },
     }
+    if agent.transport is not None:
+        shown["transport"] = agent.transport
+    return shown

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sutazai.api import (
     agents,
+    assignments,
     auth,
     callbacks,
     docs,
@@ -114,7 +115,7 @@ def create_v1(services: Services) -> FastAPI:
     app.state.services = services
     app.include_router(tasks.submissions)
     # Routes are tried in this order: the busiest first.
-    busy = (tasks, health, auth, agents, events)
+    busy = (tasks, health, assignments, auth, agents, events)
     for noun in (*busy, workflows, executions, schedules, users, callbacks, metrics):
         app.include_router(noun.router)
     app.include_router(events.documents)

@@ -7,7 +7,9 @@ from fastapi import FastAPI
 from sutazai.api.schemas import errors
 
 _OPEN = frozenset({"login", "refreshToken", "getHealth"})
-_LOCATED = frozenset({"createTask", "createUser", "createWorkflow", "executeWorkflow"})
+_LOCATED = frozenset(
+    {"createTask", "createUser", "createWorkflow", "executeWorkflow", "registerAgent"}
+)
 _SCHEMES = {
     "bearer": {
         "type": "http",

@@ -82,7 +82,7 @@ class RateLimited:
         try:
             if principal is None:
                 async with asyncio.timeout(REQUEST_SECONDS):
-                    principal = await self._identity.authenticate(credential)
+                    principal = await self._identity.authenticate_any(credential)
         except SutazaiError as error:
             scope["state"]["principal"] = error
             return _address(scope)

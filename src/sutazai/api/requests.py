@@ -26,6 +26,7 @@ from sutazai.api.bodies import content_of, parse_json
 from sutazai.api.services import Services
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events.model import Origin
+from sutazai.identity.agent_keys import refuse_agents
 from sutazai.identity.hooks import Call
 from sutazai.identity.model import Principal, require
 from sutazai.limits.idempotency import LONGEST_KEY, Replayable
@@ -58,11 +59,12 @@ class StrictRoute(APIRoute):
         inner = super().get_route_handler()
         if self.body_field is None:
             return inner
-        secured = any(one.call is principal_of for one in _within(self.dependant))
+        calls = [one.call for one in _within(self.dependant)]
+        who = next((one for one in (principal_of, caller_of) if one in calls), None)
 
         async def handle(request: Request) -> Response:
-            if secured:
-                await principal_of(request)
+            if who is not None:
+                await who(request)
             content = await content_of(request)
             if content:
                 request = JsonRequest(request, parse_json(request, content))
@@ -175,14 +177,19 @@ def credential_of(request: Request) -> str:
 
 
 async def principal_of(request: Request) -> Principal:
-    """Who asks; UNAUTHORIZED without a valid credential."""
+    """Which user asks; UNAUTHORIZED without a valid credential, FORBIDDEN for an agent's."""
+    return refuse_agents(await caller_of(request))
+
+
+async def caller_of(request: Request) -> Principal:
+    """Who asks, an agent from outside perhaps; UNAUTHORIZED without a valid credential."""
     # Found out on the way in, where requests are counted by who sends them.
     found: Principal | SutazaiError | None = request.scope["state"].get("principal")
     if isinstance(found, SutazaiError):
         raise found
     if found is not None:
         return found
-    return await (await services_of(request)).identity.authenticate(credential_of(request))
+    return await (await services_of(request)).identity.authenticate_any(credential_of(request))
 
 
 CurrentServices = Annotated[Services, Depends(services_of)]

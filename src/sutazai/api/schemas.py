@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from sutazai.agents.model import AgentStatus
+from sutazai.agents.model import AgentStatus, Transport
 from sutazai.callbacks.model import DeliveryStatus
 from sutazai.errors import ErrorCode
 from sutazai.identity.model import Role, Tier
@@ -156,6 +156,7 @@ class AgentSummary(BaseModel):
     current_load: int
     max_capacity: int
     health: AgentHealth
+    transport: Transport | None = None
 
 
 class AgentMetrics(BaseModel):
@@ -169,11 +170,11 @@ class AgentMetrics(BaseModel):
 
 
 class AgentResources(BaseModel):
-    """What the processes that host an agent use: percent of a core, and MiB."""
+    """What an agent's processes use: percent of a core, and MiB; null where nothing is known."""
 
-    cpu_usage: float
-    memory_usage: float
-    memory_limit: float
+    cpu_usage: float | None
+    memory_usage: float | None
+    memory_limit: float | None
 
 
 class AgentDetails(AgentSummary):

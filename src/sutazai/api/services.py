@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from sutazai.agents.outside import OutsideAgents
 from sutazai.agents.service import AgentRegistry
 from sutazai.callbacks.service import Callbacks
 from sutazai.events.feed import EventFeed
@@ -13,6 +14,7 @@ from sutazai.limits.rates import RateLimits
 from sutazai.llm.service import Models
 from sutazai.metrics import Metrics
 from sutazai.schedules.service import Schedules
+from sutazai.tasks.assignments import Assignments
 from sutazai.tasks.service import Tasks
 from sutazai.telemetry.instruments import Instruments
 from sutazai.workflows.service import Workflows
@@ -34,6 +36,8 @@ class Services:
     schedules: Schedules
     callbacks: Callbacks
     registry: AgentRegistry
+    outside: OutsideAgents
+    assignments: Assignments
     events: EventFeed
     streams: EventStreams
     rates: RateLimits | None

@@ -69,14 +69,14 @@ class CodeReviewer:
             types = wanted_types(assignment.type, metadata)
             result = await self._reviewer.review(given.what, context.cache, report)
             if not result.files:
-                raise InputError(_nothing(result))
-            findings = _findings(result, types)
+                raise InputError(nothing_reviewed(result))
+            findings = findings_of(result, types)
             seconds = time.perf_counter() - started
             added = None
             if context.model.is_available and metadata.get("model") is not False:
                 known = {one.fingerprint for review in result.files for one in review.findings}
                 added = await self._model.add_to(given.what, findings, context, known=known)
-        answer = _answer(result, findings, seconds)
+        answer = review_answer(result, types, seconds)
         if added is not None:
             _join(answer, findings, added, context)
         answer["repository"] = given.repository
@@ -89,7 +89,8 @@ class CodeReviewer:
         return answer
 
 
-def _findings(result: ReviewResult, types: frozenset[FindingType]) -> list[Finding]:
+def findings_of(result: ReviewResult, types: frozenset[FindingType]) -> list[Finding]:
+    """The findings of these types, worst first."""
     findings = [
         finding for review in result.files for finding in review.findings if finding.type in types
     ]
@@ -113,7 +114,11 @@ def _join(
     }
 
 
-def _answer(result: ReviewResult, findings: Sequence[Finding], seconds: float) -> dict[str, Any]:
+def review_answer(
+    result: ReviewResult, types: frozenset[FindingType], seconds: float
+) -> dict[str, Any]:
+    """The result of a review task, of the findings of these types."""
+    findings = findings_of(result, types)
     answer: dict[str, Any] = {
         "summary": summarise(findings),
         "issues": msgspec.to_builtins(findings[:MAX_ISSUES]),
@@ -154,7 +159,8 @@ def summarise(findings: Sequence[Finding]) -> str:
     return f"Found {', '.join(rest)} and {last}" if rest else f"Found {last}"
 
 
-def _nothing(result: ReviewResult) -> str:
+def nothing_reviewed(result: ReviewResult) -> str:
+    """Why there was nothing to review, for the user."""
     if not result.skipped:
         return "The workspace or repository is empty: there is nothing to review."
     reasons = "; ".join(f"{item.file}: {item.reason}" for item in result.skipped[:3])

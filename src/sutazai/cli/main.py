@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sutazai.cli import agent, task, user
+from sutazai.cli import agent, schedule, task, user, workflow
 from sutazai.cli.failures import Commands
 from sutazai.cli.output import Format
 
@@ -19,6 +19,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(task.app, name="task", rich_help_panel="Use")
+app.add_typer(workflow.app, name="workflow", rich_help_panel="Use")
+app.add_typer(schedule.app, name="schedule", rich_help_panel="Use")
 app.add_typer(agent.app, name="agent", rich_help_panel="Use")
 app.add_typer(user.app, name="user", rich_help_panel="Operate")
 

@@ -50,6 +50,13 @@ class Job(msgspec.Struct, frozen=True):
     traceparent: str | None = None
 
 
+class Attempt(NamedTuple):
+    """An attempt by what a remote worker calls it: the job's key and the token of its claim."""
+
+    key: str
+    token: int
+
+
 class Succeeded(msgspec.Struct, frozen=True):
     """The attempt did the work; `value` is whatever the handler's `ended` wants to record."""
 

@@ -8,10 +8,10 @@ import structlog
 
 from sutazai import clock
 from sutazai.database import Connection, Database
-from sutazai.engine import ending, store
+from sutazai.engine import ending, remote_store, store
 from sutazai.engine.ending import Handlers
-from sutazai.engine.job import Lost
-from sutazai.errors import SutazaiError
+from sutazai.engine.job import Failed, Job, Lost, Outcome
+from sutazai.errors import ErrorCode, SutazaiError
 
 _logger = structlog.get_logger(__name__)
 
@@ -91,8 +91,19 @@ class Rescuer:
 def _rescue(handlers: Handlers, apply: _Apply, connection: Connection) -> int:
     now = clock.now()
     lost = store.lapsed(connection, now=now)
-    ending.lock_first(connection, [ending.decide(job, _LOST, now=now) for job in lost], handlers)
+    overdue = remote_store.overdue(connection, lost, now=now)
+    endings = [
+        ending.decide(job, _overtime(job) if job.id in overdue else _LOST, now=now) for job in lost
+    ]
+    ending.lock_first(connection, endings, handlers)
     jobs = store.still_held(connection, lost) if lost else []
-    endings = [ending.decide(job, _LOST, now=now) for job in jobs]
+    held = {job.id for job in jobs}
+    endings = [end for end in endings if end.job.id in held]
     apply(connection, endings, handlers, now=now)
     return len(jobs)
+
+
+def _overtime(job: Job) -> Outcome:
+    """How an attempt ends that was not done in its time."""
+    limit = (job.timeout or 0) / clock.SECOND
+    return Failed(ErrorCode.TASK_TIMEOUT, f"It was not done within {limit:g} s.")

@@ -1,5 +1,6 @@
 """The jobs table: live work only, so that claiming costs the same however much is finished."""
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Select
 
 from sutazai.database import Connection, metadata, signal
@@ -52,6 +54,8 @@ JOBS = Table(
     Column("worker", String(64)),
     Column("consumer", String(128)),
     Column("lease_expires_at", BigInteger),
+    # When a remote worker's attempt is over whatever it says; see `remote_store`.
+    Column("deadline", BigInteger),
     # The W3C trace context of what caused the job.
     Column("traceparent", String(64)),
     Index(
@@ -84,7 +88,7 @@ SCHEDULED = "jobs.scheduled"
 CANCELLED = "jobs.cancelled"
 """Signal; the payload is the key of a job taken from its worker, or empty when it may be any."""
 
-_FIELDS = (
+FIELDS = (
     JOBS.c.id,
     JOBS.c.key,
     JOBS.c.kind,
@@ -100,9 +104,9 @@ _FIELDS = (
     JOBS.c.traceparent,
 )
 # Literals, not parameters: partial indexes are only used for a condition known when planning.
-_IS_READY = JOBS.c.state == literal_column("'ready'")
+IS_READY = JOBS.c.state == literal_column("'ready'")
 _IS_SCHEDULED = JOBS.c.state == literal_column("'scheduled'")
-_IS_RUNNING = JOBS.c.state == literal_column("'running'")
+IS_RUNNING = JOBS.c.state == literal_column("'running'")
 
 _INSERT = insert(JOBS)
 
@@ -181,16 +185,17 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob]) -> None:
         connection.execute(_INSERT, rows)
 
 
-def _pick(queues: tuple[str, ...], limit: int) -> Select[tuple[int]]:
-    """The ids to take: highest priority first, then oldest, over all the queues together."""
+def _pick(queues: int) -> Select[tuple[int]]:
+    """The ids to take: highest priority first, then oldest, over so many queues together."""
+    limit = bindparam("most", type_=Integer)
     arms = [
         select(JOBS.c.id, JOBS.c.priority)
-        .where(JOBS.c.queue == queue, _IS_READY)
+        .where(JOBS.c.queue == bindparam(f"queue_{number}"), IS_READY)
         .order_by(JOBS.c.priority.desc(), JOBS.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
         .subquery(f"q{number}")
-        for number, queue in enumerate(queues)
+        for number in range(queues)
     ]
     if len(arms) == 1:
         return select(arms[0].c.id)
@@ -198,10 +203,10 @@ def _pick(queues: tuple[str, ...], limit: int) -> Select[tuple[int]]:
     return select(together.c.id).order_by(together.c.priority.desc(), together.c.id).limit(limit)
 
 
-def _is_among(connection: Connection, chosen: CTE) -> ColumnElement[bool]:
+def _is_among(dialect: str, chosen: CTE) -> ColumnElement[bool]:
     """Whether a job's id is one of a few chosen ones."""
     ids = select(chosen.c.id)
-    if connection.dialect.name == "sqlite":
+    if dialect == "sqlite":
         return JOBS.c.id.in_(ids)
     # PostgreSQL takes a LIMIT it does not know for a tenth of the table, which IN would then scan.
     array: ColumnElement[Any] = func.array(
@@ -210,43 +215,56 @@ def _is_among(connection: Connection, chosen: CTE) -> ColumnElement[bool]:
     return JOBS.c.id == any_(array)
 
 
+@functools.cache
+def _claim(dialect: str, queues: int) -> ReturningUpdate[Any]:
+    """Made once for each number of queues: making it takes longer than running it."""
+    picked = _pick(queues).cte("picked").prefix_with("MATERIALIZED")
+    return (
+        update(JOBS)
+        .where(_is_among(dialect, picked))
+        .values(
+            state="running",
+            worker=bindparam("by_worker"),
+            consumer=bindparam("by_consumer"),
+            attempt=JOBS.c.attempt + 1,
+            token=JOBS.c.token + 1,
+            lease_expires_at=bindparam("until"),
+        )
+        .returning(*FIELDS)
+    )
+
+
 def claim(
     connection: Connection, wants: Sequence[Want], *, worker: str, lease_expires_at: int
 ) -> list[Job]:
     """Take what is ready for each want, best first, and begin an attempt on it."""
     taken: list[Job] = []
     for want in wants:
-        picked = _pick(want.queues, want.limit).cte("picked").prefix_with("MATERIALIZED")
+        values = {f"queue_{number}": queue for number, queue in enumerate(want.queues)}
+        said = {"by_worker": worker, "by_consumer": want.consumer, "until": lease_expires_at}
         rows = connection.execute(
-            update(JOBS)
-            .where(_is_among(connection, picked))
-            .values(
-                state="running",
-                worker=worker,
-                consumer=want.consumer,
-                attempt=JOBS.c.attempt + 1,
-                token=JOBS.c.token + 1,
-                lease_expires_at=lease_expires_at,
-            )
-            .returning(*_FIELDS)
+            _claim(connection.dialect.name, len(values)), {**values, **said, "most": want.limit}
         )
         # RETURNING has no order of its own.
         taken += sorted(map(_job, rows), key=lambda job: (-job.priority, job.id))
     return taken
 
 
-def _held(held: Sequence[Held]) -> ColumnElement[bool]:
-    return tuple_(JOBS.c.id, JOBS.c.token).in_(held)
+_FINISH = (
+    delete(JOBS)
+    # By id as well: alone, SQLite would compare the pairs with every row of the table.
+    .where(JOBS.c.id.in_(bindparam("ids", expanding=True)))
+    .where(tuple_(JOBS.c.id, JOBS.c.token).in_(bindparam("held", expanding=True)))
+    .returning(JOBS.c.id)
+)
 
 
 def finish(connection: Connection, held: Sequence[Held]) -> set[int]:
     """Delete the jobs whose attempt is still the one named; the ids that were."""
     if not held:
         return set()
-    # By id as well: alone, SQLite would compare the pairs with every row of the table.
-    one_of_them = JOBS.c.id.in_([attempt.id for attempt in held])
-    statement = delete(JOBS).where(one_of_them, _held(held)).returning(JOBS.c.id)
-    return set(connection.execute(statement).scalars())
+    values = {"ids": [attempt.id for attempt in held], "held": held}
+    return set(connection.execute(_FINISH, values).scalars())
 
 
 def put_back(connection: Connection, again: Sequence[Again]) -> set[int]:
@@ -255,7 +273,7 @@ def put_back(connection: Connection, again: Sequence[Again]) -> set[int]:
     for item in again:
         row = connection.execute(
             update(JOBS)
-            .where(JOBS.c.id == item.id, JOBS.c.token == item.token, _IS_RUNNING)
+            .where(JOBS.c.id == item.id, JOBS.c.token == item.token, IS_RUNNING)
             .values(
                 state=_state(held=item.held, run_at=item.run_at),
                 run_at=item.run_at,
@@ -264,6 +282,7 @@ def put_back(connection: Connection, again: Sequence[Again]) -> set[int]:
                 worker=None,
                 consumer=None,
                 lease_expires_at=None,
+                deadline=None,
             )
             .returning(JOBS.c.id, JOBS.c.queue)
         ).one_or_none()
@@ -285,7 +304,7 @@ def renew(
     ids = sorted({attempt.id for attempt in held})
     rows = connection.execute(
         update(JOBS)
-        .where(_IS_RUNNING, JOBS.c.worker == worker, JOBS.c.id.in_(ids))
+        .where(IS_RUNNING, JOBS.c.worker == worker, JOBS.c.id.in_(ids))
         .values(lease_expires_at=lease_expires_at)
         .returning(JOBS.c.id, JOBS.c.token)
     )
@@ -296,14 +315,14 @@ def postpone(connection: Connection, held: Held, *, lease_expires_at: int) -> No
     """Leave an attempt as it is until a later moment, when a rescuer meets it again."""
     connection.execute(
         update(JOBS)
-        .where(JOBS.c.id == held.id, JOBS.c.token == held.token, _IS_RUNNING)
+        .where(JOBS.c.id == held.id, JOBS.c.token == held.token, IS_RUNNING)
         .values(lease_expires_at=lease_expires_at)
     )
 
 
 def lapsed(connection: Connection, *, now: int, limit: int = 100) -> list[Job]:
     """Running jobs whose lease is over."""
-    query = select(*_FIELDS).where(_IS_RUNNING, JOBS.c.lease_expires_at < now)
+    query = select(*FIELDS).where(IS_RUNNING, JOBS.c.lease_expires_at < now)
     rows = connection.execute(query.order_by(JOBS.c.lease_expires_at).limit(limit))
     return [_job(row) for row in rows]
 
@@ -311,7 +330,7 @@ def lapsed(connection: Connection, *, now: int, limit: int = 100) -> list[Job]:
 def still_held(connection: Connection, jobs: Sequence[Job]) -> list[Job]:
     """Those of these attempts that go on and that nobody else is ending, locked."""
     ids = [job.id for job in jobs]
-    query = select(JOBS.c.id, JOBS.c.token).where(JOBS.c.id.in_(ids), _IS_RUNNING)
+    query = select(JOBS.c.id, JOBS.c.token).where(JOBS.c.id.in_(ids), IS_RUNNING)
     rows = connection.execute(query.order_by(JOBS.c.id).with_for_update(skip_locked=True))
     held = {Held(*row) for row in rows}
     return [job for job in jobs if Held(job.id, job.token) in held]
@@ -325,8 +344,12 @@ def lock(connection: Connection, keys: Sequence[str]) -> None:
 
 
 def void_leases(connection: Connection) -> int:
-    """Let every lease lapse at once; only for who knows that no worker is left. How many."""
-    return connection.execute(update(JOBS).where(_IS_RUNNING).values(lease_expires_at=0)).rowcount
+    """Let the lease of every worker that is a process of ours lapse at once; how many.
+
+    Only for who knows that none is left. Remote workers are not among them.
+    """
+    ours = update(JOBS).where(IS_RUNNING, JOBS.c.deadline.is_(None))
+    return connection.execute(ours.values(lease_expires_at=0)).rowcount
 
 
 def ready_due(connection: Connection, *, now: int, limit: int = 500) -> list[Job]:
@@ -340,7 +363,7 @@ def ready_due(connection: Connection, *, now: int, limit: int = 500) -> list[Job
         .cte("due")
         .prefix_with("MATERIALIZED")
     )
-    return _make_ready(connection, _is_among(connection, due))
+    return _make_ready(connection, _is_among(connection.dialect.name, due))
 
 
 def unhold(connection: Connection, keys: Sequence[str], *, now: int) -> list[Job]:
@@ -356,7 +379,7 @@ def unhold(connection: Connection, keys: Sequence[str], *, now: int) -> list[Job
 
 def _make_ready(connection: Connection, condition: ColumnElement[bool]) -> list[Job]:
     rows = connection.execute(
-        update(JOBS).where(condition).values(state="ready", run_at=None).returning(*_FIELDS)
+        update(JOBS).where(condition).values(state="ready", run_at=None).returning(*FIELDS)
     )
     jobs = sorted(map(_job, rows), key=lambda job: job.id)
     for job in jobs:
@@ -372,7 +395,7 @@ def next_run_at(connection: Connection) -> int | None:
 def _oldest() -> Select[str]:
     arms = [
         select(JOBS.c.id, JOBS.c.key)
-        .where(JOBS.c.queue == bindparam("queue"), _IS_READY, JOBS.c.priority == priority)
+        .where(JOBS.c.queue == bindparam("queue"), IS_READY, JOBS.c.priority == priority)
         .order_by(JOBS.c.id)
         .limit(1)
         .subquery(f"p{priority}")
@@ -414,6 +437,6 @@ def cancel(connection: Connection, key: str) -> bool:
 def running_by_consumer(connection: Connection) -> dict[str, int]:
     """How many jobs each consumer is running now, over all workers."""
     rows = connection.execute(
-        select(JOBS.c.consumer, func.count()).where(_IS_RUNNING).group_by(JOBS.c.consumer)
+        select(JOBS.c.consumer, func.count()).where(IS_RUNNING).group_by(JOBS.c.consumer)
     )
     return {row[0]: row[1] for row in rows}

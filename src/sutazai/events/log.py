@@ -14,6 +14,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     delete,
     func,
     insert,
@@ -110,15 +111,22 @@ _COLUMNS = (
     EVENTS.c.data,
 )
 _XMIN: ColumnElement[int] = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+_UNSETTLED = (
+    select(*_COLUMNS)
+    .where(EVENTS.c.id > bindparam("after"))
+    .order_by(EVENTS.c.id)
+    .limit(bindparam("most", type_=Integer))
+)
+_UNSETTLED_WITH_XMIN = _UNSETTLED.add_columns(_XMIN)
 _TRANSACTION_ID: ColumnElement[int] = literal_column("pg_current_xact_id()::text::bigint")
 
 
 def read_unsettled(connection: Connection, *, after: int, limit: int) -> Page:
     """Events after a cursor with the snapshot that saw them, for the settling reader alone."""
-    query = select(*_COLUMNS).where(EVENTS.c.id > after).order_by(EVENTS.c.id).limit(limit)
+    values = {"after": after, "most": limit}
     if connection.dialect.name == "sqlite":
-        return Page([_event(row) for row in connection.execute(query)], 0)
-    rows = connection.execute(query.add_columns(_XMIN)).all()
+        return Page([_event(row) for row in connection.execute(_UNSETTLED, values)], 0)
+    rows = connection.execute(_UNSETTLED_WITH_XMIN, values).all()
     return Page([_event(row) for row in rows], rows[0][-1] if rows else 0)
 
 

@@ -98,10 +98,20 @@ class UserPage(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
 
 
+AGENT_TIER = "agent"
+"""The tier of every agent from outside; no user has it."""
+
+
+def subject_of(agent_id: str) -> str:
+    """What stands in an agent's principal for the user's id; no user's id looks like it."""
+    return f"agent:{agent_id}"
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who makes a request, as the database knew it at most 5 s ago.
 
-    Came in by a session's access token (`session_id`) or by an API key (`key_id`).
+    Came in by a session's access token (`session_id`) or by an API key (`key_id`). An agent from
+    outside (`agent_id`) has no roles, and so may do nothing but its own work.
     """
 
     user_id: str
@@ -110,11 +120,12 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     tier: str
     session_id: str | None = None
     key_id: str | None = None
+    agent_id: str | None = None
 
     @property
     def actor(self) -> str:
         """How events name this principal."""
-        return f"user:{self.user_id}"
+        return f"user:{self.user_id}" if self.agent_id is None else self.user_id
 
     @property
     def permissions(self) -> tuple[str, ...]:

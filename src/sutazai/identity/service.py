@@ -11,7 +11,7 @@ from sutazai import clock
 from sutazai.clock import SECOND
 from sutazai.database import Connection, Database
 from sutazai.errors import ErrorCode, SutazaiError
-from sutazai.identity import passwords, store
+from sutazai.identity import agent_keys, passwords, store
 from sutazai.identity.brake import Brake
 from sutazai.identity.cache import Found, PrincipalCache
 from sutazai.identity.hooks import DIRECT, Call, Change, OnChange, ignore
@@ -29,7 +29,7 @@ TICKET_SECONDS = 30
 _TICKET = "ticket:"
 _WRONG = "The username or the password is wrong, or the account is disabled."
 _ENDED = "This session has ended. Log in again."
-_BAD_KEY = "The API key is not valid: unknown, expired, or its user is disabled."
+_BAD_KEY = "The API key is not valid: unknown, expired, or its user or agent is no more."
 
 
 class _Reused(Exception):
@@ -74,7 +74,14 @@ class Identity:
         self._hasher.close()
 
     async def authenticate(self, credential: str) -> Principal:
-        """Who sends this access token or API key; UNAUTHORIZED for anything else."""
+        """The user who sends this access token or API key; UNAUTHORIZED for anything else.
+
+        FORBIDDEN for an agent's key.
+        """
+        return agent_keys.refuse_agents(await self.authenticate_any(credential))
+
+    async def authenticate_any(self, credential: str) -> Principal:
+        """As `authenticate`, but for agents from outside as well."""
         principal = self.known(credential)
         if principal is not None:
             return principal
@@ -188,6 +195,11 @@ class Identity:
     # --- who it is
 
     async def _look_up(self, credential: str) -> Found:
+        if credential.startswith(agent_keys.PREFIX):
+            find = partial(agent_keys.find, secret=credential)
+            agent = await self._database.read(find)
+            if agent is not None:
+                return Found(agent, None)
         if credential.startswith(PREFIX):
             secret = digest(credential)
             return await self._of_key(partial(store.find_by_key, digest=secret))

@@ -1,9 +1,12 @@
 """What a task is, and the only ways its status can go."""
 
+import re
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
+
+from sutazai.engine.job import Attempt
 
 DEFAULT_PRIORITY = 5
 DEFAULT_ATTEMPTS = 3
@@ -49,6 +52,20 @@ class PendingReason(StrEnum):
     SCHEDULED = "scheduled"
     DEPENDENCY = "dependency"
     CHILDREN = "children"
+
+
+_ASSIGNMENT_ID = re.compile(r"as-([0-9a-f-]{36})-[0-9]{1,4}-([0-9]{1,9})", re.ASCII)
+
+
+def assignment_id_of(task_id: str, attempt: int, token: int) -> str:
+    """How agents and users name one attempt; to them it is opaque."""
+    return f"as-{task_id}-{attempt}-{token}"
+
+
+def attempt_of(assignment_id: str) -> Attempt | None:
+    """The engine's name for an assignment; None for what is no assignment's id."""
+    found = _ASSIGNMENT_ID.fullmatch(assignment_id)
+    return None if found is None else Attempt(found[1], int(found[2]))
 
 
 class TaskDraft(msgspec.Struct, frozen=True, kw_only=True):

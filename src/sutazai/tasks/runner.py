@@ -23,7 +23,7 @@ from sutazai.llm.model import Payer
 from sutazai.llm.service import Models
 from sutazai.tasks import dependencies, store
 from sutazai.tasks.context import Context, Delegating
-from sutazai.tasks.model import PendingReason, TaskEnded, TaskError, TaskStatus
+from sutazai.tasks.model import PendingReason, TaskEnded, TaskError, TaskStatus, assignment_id_of
 from sutazai.tasks.notices import notice
 from sutazai.tasks.outputs import Outputs
 from sutazai.telemetry.instruments import Instruments
@@ -67,6 +67,21 @@ class _Progress:
                 await asyncio.sleep(_PROGRESS_PAUSE)
         finally:
             self._writer = None
+
+
+def write_progress(
+    connection: Connection,
+    task_id: str,
+    attempt: int,
+    agent_id: str,
+    percent: int,
+    counters: Mapping[str, int],
+) -> None:
+    """Note how far an attempt is, keeping the counters that it does not name."""
+    task = store.get(connection, task_id)
+    if task is not None:
+        merged = {**task.counters, **counters}
+        _write_progress({task_id: (attempt, agent_id, percent, merged)}, connection)
 
 
 def _write_progress(
@@ -160,7 +175,7 @@ class TaskRunner:
         agent = self._agents[agent_id]
         known = self._directory.agent(agent_id)
         assignment = Assignment(
-            assignment_id=f"as-{job.id}-{job.token}",
+            assignment_id=assignment_id_of(job.key, job.attempt, job.token),
             task_id=prepared.task_id,
             type=prepared.type,
             description=prepared.description,
@@ -212,7 +227,7 @@ class TaskRunner:
                 result = await agent.handle(assignment, context)
                 await output.flush()
         except AgentError as error:
-            shown = None if error.result is None else _encoded(error.result)
+            shown = None if error.result is None else encoded(error.result)
             value = shown.value if isinstance(shown, Succeeded) else None
             return Failed(error.code, error.message, retryable=error.retryable, value=value)
         except asyncio.CancelledError:
@@ -223,7 +238,7 @@ class TaskRunner:
             context.leave()
             if self._instruments is not None:
                 self._instruments.task_ran(prepared.type, time.monotonic() - begun)
-        return _encoded(result)
+        return encoded(result)
 
     def before_ended(self, connection: Connection, jobs: Sequence[Job]) -> None:
         """See `Handler.before_ended`."""
@@ -339,7 +354,8 @@ def _judge(task: store.Moving, ending: Ending, now: int) -> tuple[store.Move | N
     return later, notice("task.retrying", task._replace(status=later.to), by_agent, **more)
 
 
-def _encoded(result: Any) -> Outcome:
+def encoded(result: Any) -> Succeeded | Failed:
+    """An agent's result as it is stored; a failure where it cannot be."""
     try:
         text = msgspec.json.encode(result).decode()
     except (TypeError, ValueError, RecursionError) as error:

@@ -111,6 +111,9 @@ class Tasks:
         VALIDATION_ERROR for an unknown type, agent or dependency, with a detail a field, and for a
         callback URL that may not be called.
         """
+        if self.problems(draft.type, draft.agent):
+            # An agent may have joined a moment ago, and through another process.
+            await self._directory.refresh()
         self._check(draft)
         await self.check_callback(draft)
         self._estimator.keep_fresh(draft.type)

@@ -73,10 +73,16 @@ def items(connection: Connection, wanted: ItemsOf) -> list[Run]:
 # --- locks
 
 
+_OF_TASKS = (
+    select(RUNS.c.execution_id)
+    .distinct()
+    .where(RUNS.c.task_id.in_(bindparam("task_ids", expanding=True)))
+)
+
+
 def executions_of_tasks(connection: Connection, task_ids: Sequence[str]) -> list[str]:
     """The executions that these tasks are for; most tasks are for none."""
-    query = select(RUNS.c.execution_id).distinct().where(RUNS.c.task_id.in_(task_ids))
-    return list(connection.execute(query).scalars())
+    return list(connection.execute(_OF_TASKS, {"task_ids": task_ids}).scalars())
 
 
 def outermost(connection: Connection, execution_ids: Iterable[str]) -> set[str]:

@@ -400,9 +400,12 @@ class TasksRun(NamedTuple):
     run: Run
 
 
+_RUNS_OF_TASKS = select(RUNS).where(RUNS.c.task_id.in_(bindparam("task_ids", expanding=True)))
+
+
 def runs_of_tasks(connection: Connection, task_ids: Sequence[str]) -> dict[str, TasksRun]:
     """The runs that these tasks are for, by task; most tasks are for none."""
-    rows = connection.execute(select(RUNS).where(RUNS.c.task_id.in_(task_ids)))
+    rows = connection.execute(_RUNS_OF_TASKS, {"task_ids": task_ids})
     return {row.task_id: TasksRun(row.execution_id, run_of(row)) for row in rows}
 
 

@@ -156,6 +156,9 @@ async def test_resources_are_those_of_the_process(office: Office) -> None:
     await office.host("w1", ONE)
     seen = await office.agent("one")
     total = psutil.virtual_memory().total / 1024**2
+    assert seen.memory_limit is not None
+    assert seen.memory_usage is not None
+    assert seen.cpu_usage is not None
     assert seen.memory_limit == pytest.approx(total, abs=0.1)
     assert 0 < seen.memory_usage < seen.memory_limit
     assert seen.cpu_usage >= 0

@@ -6,7 +6,7 @@ the reason why a finding here is worth its severity.
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sutazai.analysis.findings import Confidence, RawFinding, Severity
 from sutazai.analysis.parsing import Module
@@ -77,21 +77,27 @@ def find_injections(module: Module) -> Iterator[RawFinding]:
     """Every unchecked flow of this file."""
     functions = [*module.of(ast.FunctionDef), *module.of(ast.AsyncFunctionDef)]
     for function in (module.tree, *functions):
-        yield from _Flow(module, function).run()
+        yield from Flow(module, function).run()
 
 
-class _Flow:
-    """One function, gone through once."""
+class Flow:
+    """One function, gone through once.
 
-    def __init__(self, module: Module, function: ast.AST) -> None:
+    `seeds` say what its parameters carry, where that is known better than from its signature.
+    """
+
+    def __init__(
+        self, module: Module, function: ast.AST, seeds: Mapping[str, Taint] | None = None
+    ) -> None:
         self._module = module
         self._function = function
-        self._taint = TaintState(module, function)
+        self._taint = TaintState(module, function, seeds)
         # The last string or path that each name was built as.
         self._built: dict[str, ast.expr] = {}
         self._values: dict[str, ast.expr] = {}
 
     def run(self) -> Iterator[RawFinding]:
+        """What reaches something dangerous, in the order of the statements."""
         for node in own_nodes(self._function):
             match node:
                 case ast.Assign(targets=targets, value=value):
@@ -108,9 +114,17 @@ class _Flow:
                 case ast.For(target=target, iter=values) | ast.AsyncFor(target=target, iter=values):
                     self._taint.assign(target, values)
                 case ast.Call():
+                    self.called(node)
                     yield from self._call(node)
                 case _:
                     pass
+
+    def called(self, call: ast.Call) -> None:
+        """A call is about to be judged; for who wants to know what it is handed."""
+
+    def level(self, node: ast.expr) -> Taint:
+        """The worst that an expression may carry, at this point of the function."""
+        return max(self._taint.level(node), self._taint.level(self._origin(node)))
 
     def _assign(self, target: ast.expr, value: ast.expr) -> None:
         self._taint.assign(target, value)

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Mapping
 from enum import IntEnum
 
 from sutazai.analysis.parsing import Module
@@ -101,12 +102,17 @@ _CHECK_METHODS = frozenset(
 class TaintState:
     """What each name of one function carries, as the statements are gone through in order."""
 
-    def __init__(self, module: Module, function: ast.AST) -> None:
+    def __init__(
+        self, module: Module, function: ast.AST, seeds: Mapping[str, Taint] | None = None
+    ) -> None:
+        """`seeds` are what its parameters carry; without them, what its signature suggests."""
         self._module = module
         self._levels: dict[str, Taint] = {}
         self.parameters: set[str] = set()
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             self._take_parameters(function)
+        if seeds is not None:
+            self._levels = dict(seeds)
         self.checked = _checked_names(function)
 
     def assign(self, target: ast.expr, value: ast.expr | None, *, grows: bool = False) -> None:
@@ -165,7 +171,7 @@ class TaintState:
         return name.rsplit(".", 1)[-1] in ("request", "req")
 
     def _take_parameters(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        level = Taint.REQUEST if _is_route(function) else Taint.PARAMETER
+        level = Taint.REQUEST if is_route(function) else Taint.PARAMETER
         arguments = function.args
         every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         for argument in every:
@@ -176,7 +182,8 @@ class TaintState:
             self._levels[argument.arg] = level
 
 
-def _is_route(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def is_route(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a decorator binds the function to a path, so that requests reach it."""
     for decorator in function.decorator_list:
         match decorator:
             case ast.Call(

@@ -44,9 +44,9 @@ class AgentMetrics:
 class AgentResources:
     """What the processes that host an agent use: percent of a core, and MiB."""
 
-    cpu_usage: float
-    memory_usage: float
-    memory_limit: float
+    cpu_usage: float | None
+    memory_usage: float | None
+    memory_limit: float | None
 
 
 @node

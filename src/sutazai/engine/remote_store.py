@@ -1,0 +1,156 @@
+"""Attempts of remote workers: who does them is no process of ours, and reports from afar.
+
+Nothing here watches the time for them, so a claim of theirs has a deadline in the jobs table: no
+lease goes beyond it, and whoever rescues then knows that the time was over.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, case, exists, func, literal, select, update, values
+from sqlalchemy import column as named
+from sqlalchemy.types import String
+
+from sutazai.clock import SECOND
+from sutazai.database import Connection
+from sutazai.engine import store
+from sutazai.engine.job import Attempt, Job
+from sutazai.engine.store import JOBS, Want
+
+_FOR_EVER = 10 * 365 * 24 * 3600 * SECOND
+_IS_REMOTE = JOBS.c.deadline.is_not(None)
+
+
+class Claimed(NamedTuple):
+    """An attempt with the moment (µs) at which its lease lapses."""
+
+    job: Job
+    lease_expires_at: int
+
+
+class Lease(NamedTuple):
+    """An attempt that is held, the how manieth of its job it is, and until when (µs)."""
+
+    attempt: Attempt
+    number: int
+    lease_expires_at: int
+
+
+def _no_later_than(moment: int) -> Any:
+    return case((JOBS.c.deadline < moment, JOBS.c.deadline), else_=literal(moment))
+
+
+def claim(
+    connection: Connection, want: Want, *, worker: str, lease_expires_at: int, now: int
+) -> list[Claimed]:
+    """Take what is ready, best first; see `store.claim`."""
+    jobs = store.claim(connection, [want], worker=worker, lease_expires_at=lease_expires_at)
+    if not jobs:
+        return []
+    connection.execute(
+        update(JOBS)
+        .where(JOBS.c.id.in_([job.id for job in jobs]))
+        .values(deadline=literal(now) + func.coalesce(JOBS.c.timeout, _FOR_EVER))
+    )
+    return [Claimed(job, min(lease_expires_at, now + (job.timeout or _FOR_EVER))) for job in jobs]
+
+
+def _job(row: Row[*tuple[Any, ...]]) -> Job:
+    return Job(*row)  # the columns are in the order of the fields
+
+
+def count_running(connection: Connection, consumer: str) -> int:
+    """How many attempts a consumer has under way."""
+    query = select(func.count()).where(store.IS_RUNNING, JOBS.c.consumer == consumer)
+    return connection.execute(query).scalar_one()
+
+
+def find(connection: Connection, attempt: Attempt) -> Job | None:
+    """The job of an attempt that its remote worker still holds."""
+    row = connection.execute(
+        select(*store.FIELDS).where(
+            JOBS.c.key == attempt.key, JOBS.c.token == attempt.token, store.IS_RUNNING, _IS_REMOTE
+        )
+    ).one_or_none()
+    return None if row is None else _job(row)
+
+
+def held_by(connection: Connection, consumer: str) -> list[Job]:
+    """What a consumer has under way at remote workers, locked for this transaction."""
+    rows = connection.execute(
+        select(*store.FIELDS)
+        .where(store.IS_RUNNING, _IS_REMOTE, JOBS.c.consumer == consumer)
+        .order_by(JOBS.c.id)
+        .with_for_update()
+    )
+    return [_job(row) for row in rows]
+
+
+def leases_of(connection: Connection, consumer: str) -> list[Lease]:
+    """What a consumer holds, oldest first."""
+    rows = connection.execute(
+        select(JOBS.c.key, JOBS.c.token, JOBS.c.attempt, JOBS.c.lease_expires_at)
+        .where(store.IS_RUNNING, _IS_REMOTE, JOBS.c.consumer == consumer)
+        .order_by(JOBS.c.id)
+    )
+    return [Lease(Attempt(row[0], row[1]), row[2], row[3]) for row in rows]
+
+
+def renew(
+    connection: Connection,
+    consumer: str,
+    attempts: Collection[Attempt],
+    *,
+    lease_expires_at: int,
+) -> list[Lease]:
+    """Extend leases, none beyond its deadline; those of these attempts that are still held."""
+    if not attempts:
+        return []
+    wanted = set(attempts)
+    # Which they are is looked at first: a token says which attempt, a key alone does not.
+    rows = connection.execute(
+        select(JOBS.c.id, JOBS.c.key, JOBS.c.token)
+        .where(
+            JOBS.c.key.in_(sorted({attempt.key for attempt in wanted})),
+            JOBS.c.consumer == consumer,
+            store.IS_RUNNING,
+            _IS_REMOTE,
+        )
+        .order_by(JOBS.c.id)
+        .with_for_update()
+    ).all()
+    ids = [row[0] for row in rows if Attempt(row[1], row[2]) in wanted]
+    if not ids:
+        return []
+    renewed = connection.execute(
+        update(JOBS)
+        .where(JOBS.c.id.in_(ids))
+        .values(lease_expires_at=_no_later_than(lease_expires_at))
+        .returning(JOBS.c.key, JOBS.c.token, JOBS.c.attempt, JOBS.c.lease_expires_at)
+    )
+    return [Lease(Attempt(row[0], row[1]), row[2], row[3]) for row in renewed]
+
+
+def spare(connection: Connection, *, lease_expires_at: int) -> None:
+    """Give every remote worker time to say that it is there: until now nobody was to hear it."""
+    connection.execute(
+        update(JOBS)
+        .where(store.IS_RUNNING, _IS_REMOTE, JOBS.c.lease_expires_at < lease_expires_at)
+        .values(lease_expires_at=_no_later_than(lease_expires_at))
+    )
+
+
+def overdue(connection: Connection, jobs: Sequence[Job], *, now: int) -> set[int]:
+    """The ids of those of these jobs whose time is over."""
+    ids = [job.id for job in jobs]
+    query = select(JOBS.c.id).where(JOBS.c.id.in_(ids), JOBS.c.deadline <= now)
+    return set(connection.execute(query).scalars()) if ids else set()
+
+
+def ready_among(connection: Connection, queues: Collection[str]) -> set[str]:
+    """Those of these queues that have something to take, whatever their number."""
+    if not queues:
+        return set()
+    asked = values(named("queue", String), name="asked").data([(one,) for one in sorted(queues)])
+    work = exists().where(JOBS.c.queue == asked.c.queue, store.IS_READY)
+    return set(connection.execute(select(asked.c.queue).where(work)).scalars())
