@@ -230,12 +230,12 @@ async def _start_work(
 
 
 async def _take_over(settings: Settings, database: Database, rescuer: Rescuer) -> None:
+    # Agents from outside may be there: with no server up, they could not renew their leases.
+    grace = clock.now() + int(settings.lease_seconds * clock.SECOND)
+    await database.run(partial(remote_store.spare, lease_expires_at=grace))
     if settings.database_url is None:
         # The lock says that no other server lives, so what it was running is free at once.
         await database.run(jobs.void_leases)
-        # Agents from outside may be there all the same: they could not renew theirs for a while.
-        grace = clock.now() + int(settings.lease_seconds * clock.SECOND)
-        await database.run(partial(remote_store.spare, lease_expires_at=grace))
         await rescuer.rescue()
 
 

@@ -69,6 +69,8 @@ async def test_everything_wrong_with_a_workflow_is_named_by_its_place(server: Se
     error_of(answer, 422, "VALIDATION_ERROR")
     wrong = wrong_fields(answer)
     assert wrong.keys() >= {"steps.1.depends_on", "steps.2.type", "steps.3.agent", "steps.4.agent"}
+    for field, message in wrong.items():
+        assert repr(steps[int(field.split(".")[1])]["step_id"]) in message
     steps = [step("a", "b"), step("b", "a")]
     answer = await server.developer.post("/workflows", json={"name": "wrong", "steps": steps})
     assert wrong_fields(answer).keys() == {"steps.0.depends_on", "steps.1.depends_on"}
@@ -239,3 +241,20 @@ async def test_the_events_tell_of_an_execution_from_beginning_to_end(server: Ser
         ("workflow.step", "b", "completed"),
         ("workflow.completed", None, None),
     ]
+
+
+async def test_executions_are_listed_by_status_and_of_known_workflows_only(server: Server) -> None:
+    workflow_id = await created(server.developer, step("ask", type="approval"))
+    path = f"/workflows/{workflow_id}"
+    # An execution that takes no input needs no body.
+    begun = [(await server.developer.post(f"{path}/execute")).json() for _ in "ab"]
+    await server.developer.delete(f"/executions/{begun[0]['execution_id']}")
+    for status, one in (("cancelled", begun[0]), ("running", begun[1])):
+        page = await server.developer.get(f"{path}/executions", params={"status": status})
+        found = [each["execution_id"] for each in page.json()["executions"]]
+        assert found == [one["execution_id"]]
+    wrong = await server.developer.get(f"{path}/executions", params={"status": "over"})
+    assert "status" in wrong_fields(wrong)
+    nobodys = await server.developer.get("/workflows/wf-nobody/executions")
+    error_of(nobodys, 404, "NOT_FOUND")
+    await server.developer.delete(f"/executions/{begun[1]['execution_id']}")

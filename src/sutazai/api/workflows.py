@@ -224,7 +224,7 @@ async def execute_workflow(
     request: Request,
     workflow_id: WorkflowId,
     services: CurrentServices,
-    body: ExecuteRequest,
+    body: ExecuteRequest | None = None,
     principal: Principal = needs("execute", "workflows"),
     key: IdempotencyKey = None,
 ) -> Response:
@@ -233,7 +233,7 @@ async def execute_workflow(
     async with CountedSubmission(services, request.scope, principal, replay):
         execution = await services.workflows.executions.execute(
             workflow_id,
-            body.input,
+            {} if body is None else body.input,
             submitted_by=principal.user_id,
             origin=origin_of(request, principal),
             replay=replay,
@@ -247,12 +247,13 @@ async def execute_workflow(
     operation_id="listExecutions",
     summary="List a workflow's executions, newest first",
     response_model=ExecutionList,
-    responses=errors(403),
+    responses=errors(403, 404),
     dependencies=[needs("read", "workflows")],
 )
 async def list_executions(
     workflow_id: WorkflowId,
     services: CurrentServices,
+    status: model.ExecutionStatus | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[
         str | None, Query(max_length=64, pattern=EXECUTION_ID, description="`next_cursor`")
@@ -260,7 +261,7 @@ async def list_executions(
 ) -> Response:
     """Those of a deleted workflow as well."""
     page = await services.workflows.executions.list_executions(
-        workflow_id, limit=limit, cursor=cursor
+        workflow_id, limit=limit, cursor=cursor, status=status
     )
     return answer(
         {

@@ -91,7 +91,7 @@ class Definitions:
                 for detail in self._tasks.problems(step.type, step.agent):
                     wrong.append(Detail(f"steps.{number}.{detail.field}", detail.message))
         if wrong:
-            raise _invalid(wrong)
+            raise _invalid([_with_step(definition, one) for one in wrong])
 
     async def get(self, workflow_id: str) -> Workflow:
         """A workflow in its newest version; NOT_FOUND without it."""
@@ -234,6 +234,15 @@ def _invalid(wrong: Sequence[Detail]) -> SutazaiError:
     return SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=wrong)
 
 
+def _with_step(definition: Definition, detail: Detail) -> Detail:
+    """The detail with the step's name in its message, beside its place in the field."""
+    _, number, *_ = detail.field.split(".")
+    name = repr(definition.steps[int(number)].step_id)
+    if name in detail.message:
+        return detail
+    return detail._replace(message=f"{detail.message} (in the step {name})")
+
+
 def _check_children(connection: Connection, workflow: Workflow) -> None:
     """VALIDATION_ERROR where a workflow would execute itself, what is not there, or too deep."""
     wrong = []
@@ -242,7 +251,8 @@ def _check_children(connection: Connection, workflow: Workflow) -> None:
             continue
         message = _problem_below(connection, step.workflow_id, workflow.workflow_id, 1)
         if message is not None:
-            wrong.append(Detail(f"steps.{number}.workflow_id", message))
+            detail = Detail(f"steps.{number}.workflow_id", message)
+            wrong.append(_with_step(workflow.definition, detail))
     if wrong:
         raise _invalid(wrong)
 

@@ -103,3 +103,9 @@ def lock_executions(connection: Connection, execution_ids: Iterable[str]) -> Non
     if ids:
         query = select(EXECUTIONS.c.execution_id).where(EXECUTIONS.c.execution_id.in_(ids))
         connection.execute(query.order_by(EXECUTIONS.c.execution_id).with_for_update())
+
+
+def is_known(connection: Connection, workflow_id: str) -> bool:
+    """Whether there is, or was, such a workflow."""
+    query = select(WORKFLOWS.c.workflow_id).where(WORKFLOWS.c.workflow_id == workflow_id)
+    return connection.execute(query).first() is not None

@@ -302,10 +302,17 @@ def update_execution(connection: Connection, execution: Execution) -> None:
 
 
 def page_of_executions(
-    connection: Connection, workflow_id: str, *, limit: int, before: str | None
+    connection: Connection,
+    workflow_id: str,
+    *,
+    limit: int,
+    before: str | None,
+    status: ExecutionStatus | None = None,
 ) -> list[Execution]:
     """A workflow's executions, newest first, from behind the one named."""
     query = select(EXECUTIONS).where(EXECUTIONS.c.workflow_id == workflow_id)
+    if status is not None:
+        query = query.where(EXECUTIONS.c.status == status.value)
     order = (EXECUTIONS.c.started_at, EXECUTIONS.c.execution_id)
     if before is not None:
         place = select(*order).where(EXECUTIONS.c.execution_id == before)

@@ -360,6 +360,41 @@ class SutazAIClient:
         """Change some of an agent's settings."""
         return self._dict("PATCH", f"/agents/{_part(agent_id)}/config", body=changes)
 
+    # --- agents from outside
+
+    def register_agent(
+        self,
+        agent_id: str,
+        *,
+        name: str,
+        type: str,  # noqa: A002  # the API's word
+        capabilities: Sequence[str],
+        max_capacity: int = 1,
+        transport: str = "http",
+    ) -> dict[str, Any]:
+        """Let an agent join; `api_key` is its own key, shown once, null if it had joined before."""
+        body = {
+            "agent_id": agent_id,
+            "name": name,
+            "type": type,
+            "capabilities": list(capabilities),
+            "max_capacity": max_capacity,
+            "transport": transport,
+        }
+        return self._dict("POST", "/agents", body=body)
+
+    def update_agent(self, agent_id: str, **said: Any) -> dict[str, Any]:
+        """Replace what an agent says of itself: the fields of `register_agent`, all of them."""
+        return self._dict("PUT", f"/agents/{_part(agent_id)}", body=said)
+
+    def renew_agent_key(self, agent_id: str) -> dict[str, Any]:
+        """A new `api_key` for an agent from outside; the old one ends."""
+        return self._dict("POST", f"/agents/{_part(agent_id)}/key")
+
+    def delete_agent(self, agent_id: str) -> None:
+        """Delete an agent from outside; what it was doing goes to others."""
+        self._transport.call("DELETE", f"/agents/{_part(agent_id)}")
+
     # --- events, health
 
     def events(self, after: int = 0, limit: int = 100) -> dict[str, Any]:
