@@ -17,6 +17,7 @@ from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
 from sutazai.builtin_agents.performance_analyst import PerformanceAnalyst
+from sutazai.builtin_agents.refactoring_advisor import RefactoringAdvisor
 from sutazai.builtin_agents.security_analyst import SecurityAnalyst
 from sutazai.builtin_agents.text_assistant import TextAssistant
 from sutazai.builtin_agents.type_checker import TypeChecker
@@ -80,6 +81,7 @@ def built_in_agents(
         TypeChecker(pool=pool, code=code),
         DocGenerator(pool=pool, code=code, sandbox=sandbox),
         PerformanceAnalyst(pool=pool, code=code, sandbox=sandbox),
+        RefactoringAdvisor(pool=pool, code=code, sandbox=sandbox),
     ]
 
 
