@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property, partial
 from types import CodeType
@@ -307,12 +307,15 @@ class Explorer:
             return None
         given = self._sample(target.slots)
         case = Case(target.qualname, given, self._receiver(target, receivers))
-        if target.owner and "{self}" in target.template and self._chance.random() < 0.5:
+        has_past = target.state or (target.owner and "{self}" in target.template)
+        if has_past and self._chance.random() < 0.5:
             return self._with_steps(case, target)
         return case
 
     def _with_steps(self, case: Case, target: Target) -> Case | None:
         """The same call after other calls on its object."""
+        if target.state and target.owner is None:
+            return self._with_earlier_calls(case, target)
         siblings = [
             found.target
             for found in self.found.values()
@@ -332,6 +335,23 @@ class Explorer:
                 name = step.setup[0].partition(" = ")[0]
                 steps.append(_renamed(step.call, name))
         return Case(case.target, case.arguments, case.receiver, tuple(steps))
+
+    def _with_earlier_calls(self, case: Case, target: Target) -> Case:
+        """The same call after others that change the same variables of the module."""
+        siblings = [
+            found.target
+            for found in self.found.values()
+            if found.target.owner is None
+            and found.target.form == "value"
+            and set(found.target.state) & set(target.state)
+        ]
+        steps: list[str] = []
+        for _ in range(self._chance.choice((1, 1, 2))):
+            sibling = self._chance.choice(siblings or [target])
+            again = sibling is target and self._chance.random() < 0.5
+            given = case.arguments if again else self._sample(sibling.slots)
+            steps.append(script(Case(sibling.qualname, given), sibling).call)
+        return replace(case, steps=tuple(steps))
 
     def _receiver(self, target: Target, known: list[str]) -> str:
         """One that was made before, or half of the time another, with arguments by chance."""

@@ -34,6 +34,9 @@ _ACCIDENTS = (TypeError, AttributeError, NameError, RecursionError, MemoryError,
 TOO_LONG = "takes too long"
 
 
+_FUNCTION = re.compile("func|fn|function|f|method|callback|handler|wrapped|cls|key|predicate")
+
+
 class Discarded(Exception):
     """A case that says nothing worth asserting; the message says why."""
 
@@ -192,7 +195,35 @@ class Observer:
                 call = f"list(itertools.islice({call}, {_FEW_YIELDED}))"
                 return describer.outcome(call, items[:_FEW_YIELDED])
             return describer.outcome(f"list({call})", items, yielded=True)
+        if isinstance(value, types.FunctionType) and self._is_made_here(value):
+            call, value = self._used(call, value)
         return describer.outcome(call, value)
+
+    def _is_made_here(self, function: types.FunctionType) -> bool:
+        inner = function.__code__
+        return inner.co_filename == self.filename and "<locals>" in function.__qualname__
+
+    def _used(self, call: str, function: types.FunctionType) -> tuple[str, Any]:
+        """A function that came back says nothing before it is called, too."""
+        names = [
+            name
+            for name, parameter in inspect.signature(
+                function, follow_wrapped=False
+            ).parameters.items()
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        ]
+        for one in ("1", "'abc'", "[1, 2]", "lambda *args: args"):
+            values = ["lambda *args: args" if _FUNCTION.match(name) else one for name in names]
+            text = f"{call}({', '.join(values)})"
+            try:
+                value = function(*(eval(argument) for argument in values))  # noqa: S307  # our own
+            except Exception:  # noqa: S112  # the next may fit
+                continue
+            if isinstance(value, types.FunctionType) and self._is_made_here(value):
+                return self._used(text, value)
+            return text, value
+        return call, function
 
     def _raised(self, script: Script, error: BaseException, describer: Describer) -> Told:
         frames = traceback.extract_tb(error.__traceback__)
