@@ -27,7 +27,7 @@ _FIRST_CASES = 48
 _KEPT_A_BEHAVIOUR = 3
 _KEPT_A_TARGET = 40
 _FRUITLESS = 5
-_MADE = 10
+_MADE = 14
 _MOST_LATE = 3
 _MOST_DEATHS = 3
 _DEATH = "it ended or stalled the process"
@@ -190,12 +190,12 @@ class Explorer:
             return False
         arcs = frozenset((first, second) for first, second in seen["arcs"])
         told = seen["told"]
-        if told[0] != "raises":
-            self._learn(found.target, case)
         is_new = not arcs <= self.covered
         exact = "\n".join(seen["lines"])
         behaviour = (arcs, told[0], tuple(told[1:]) if lenient or told[0] == "raises" else None)
         count = found.behaviours.get(behaviour, 0)
+        if told[0] != "raises":
+            self._learn(found.target, case, is_telling=is_new or count < 2)
         found.behaviours[behaviour] = count + 1
         if not is_new and count >= (_KEPT_A_BEHAVIOUR if not lenient else 2):
             return False
@@ -211,15 +211,17 @@ class Explorer:
             found.seeds.append(case)
         return is_new
 
-    def _learn(self, target: Target, case: Case) -> None:
-        """Remember how an object was made."""
-        if not _is_maker(target) or case.whole:
+    def _learn(self, target: Target, case: Case, *, is_telling: bool) -> None:
+        """Remember how an object was made; beyond the first few only if it is different."""
+        if not _is_maker(target):
             return
         name = target.template.partition("(")[0]
         made = self._subject.made.setdefault(name, [])
-        text = script(case, target).call
-        needs = script(case, target).setup
-        if text not in made and len(made) < _MADE and not needs and len(text) < 120:
+        written = script(case, target)
+        needs = set(written.setup) - set(target.pins)
+        text = written.call
+        most = _MADE if is_telling else _MADE // 3
+        if text not in made and len(made) < most and not needs and len(text) < 120:
             made.append(text)
 
     def _missing(self, found: Found) -> int:
@@ -284,8 +286,14 @@ class Explorer:
         if case.whole:
             text = varied(case.whole, found.words, [case.whole], self._chance)
             return Case(case.target, whole=text)
-        if target.owner and "{self}" in target.template and self._chance.random() < 0.3:
-            return self._with_steps(case, target)
+        if target.owner and "{self}" in target.template:
+            draw = self._chance.random()
+            if draw < 0.25:
+                return self._with_steps(case, target)
+            if draw < 0.5:
+                receivers = self._receivers(target) or [case.receiver]
+                receiver = varied(case.receiver, found.words, receivers, self._chance)
+                return replace(case, receiver=receiver)
         for _ in range(self._chance.choice((1, 1, 2))):
             slot = self._chance.choice(target.slots) if target.slots else None
             if slot is None or not slot.pool:

@@ -34,6 +34,7 @@ _ACCIDENTS = (TypeError, AttributeError, NameError, RecursionError, MemoryError,
 TOO_LONG = "takes too long"
 
 
+_NO_OPERATOR = re.compile("not supported between instances|unsupported operand type")
 _FUNCTION = re.compile("func|fn|function|f|method|callback|handler|wrapped|cls|key|predicate")
 
 
@@ -151,7 +152,7 @@ class Observer:
             except Discarded:
                 raise
             except BaseException as error:  # SystemExit is an outcome, too
-                told = self._raised(script, error, describer)
+                told = self._raised(script, error, describer, ran=bool(tracer.arcs))
             printed = names["capsys"].readouterr().out
             if printed:
                 told.lines += describer.printed(printed)
@@ -225,12 +226,17 @@ class Observer:
             return text, value
         return call, function
 
-    def _raised(self, script: Script, error: BaseException, describer: Describer) -> Told:
+    def _raised(
+        self, script: Script, error: BaseException, describer: Describer, *, ran: bool
+    ) -> Told:
         frames = traceback.extract_tb(error.__traceback__)
         ours = [frame for frame in frames if frame.filename == self.filename]
         is_meant = bool(
             ours and frames[-1].filename == self.filename and ours[-1].lineno in self._raise_lines
         )
+        if ran and isinstance(error, TypeError) and _NO_OPERATOR.search(str(error)):
+            # The module said NotImplemented, and Python made this of it.
+            return describer.raising(error, script.call, is_meant=False)
         if isinstance(error, _ACCIDENTS) and not is_meant:
             raise Discarded(_short(error)) from None
         if not ours and not isinstance(error, SystemExit):
