@@ -67,7 +67,7 @@ from sutazai.tasks.statistics import Statistics
 from sutazai.telemetry.host import Host
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
-from sutazai.work_parts import Above, make_engine, make_outside, make_runner
+from sutazai.work_parts import Above, make_engine, make_outside, make_runner, make_workflows
 from sutazai.workflows.retention import purge_executions
 from sutazai.workflows.service import Workflows
 
@@ -195,7 +195,7 @@ async def _start_work(
     )
     tasks = make_tasks(database, hub, directory, runner, guard, tracing)
     assignments, outside = make_outside(settings, database, runner, directory, builtin, instruments)
-    workflows = Workflows(database=database, tasks=tasks, directory=directory)
+    workflows = make_workflows(database, tasks, directory, agents, models)
     workspace = str(settings.workspace.absolute())
     findings = Findings(database=database, tasks=tasks, workspace=workspace)
     schedules = _schedules(settings, database, tasks, workflows, identity)
@@ -234,12 +234,12 @@ async def _start_work(
 
 
 async def _take_over(settings: Settings, database: Database, rescuer: Rescuer) -> None:
+    # Agents from outside may be there: with no server up, they could not renew their leases.
+    grace = clock.now() + int(settings.lease_seconds * clock.SECOND)
+    await database.run(partial(remote_store.spare, lease_expires_at=grace))
     if settings.database_url is None:
         # The lock says that no other server lives, so what it was running is free at once.
         await database.run(jobs.void_leases)
-        # Agents from outside may be there all the same: they could not renew theirs for a while.
-        grace = clock.now() + int(settings.lease_seconds * clock.SECOND)
-        await database.run(partial(remote_store.spare, lease_expires_at=grace))
         await rescuer.rescue()
 
 
