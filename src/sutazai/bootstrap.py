@@ -194,7 +194,7 @@ async def _start_work(
     )
     tasks = make_tasks(database, hub, directory, runner, guard, tracing)
     assignments, outside = make_outside(settings, database, runner, directory, builtin, instruments)
-    workflows = make_workflows(database, tasks, directory, agents)
+    workflows = make_workflows(database, tasks, directory, agents, models)
     schedules = _schedules(settings, database, tasks, workflows, identity)
     handlers |= {callback_jobs.KIND: courier, **workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)

@@ -73,11 +73,20 @@ def make_runner(
 
 
 def make_workflows(
-    database: Database, tasks: Tasks, directory: AgentDirectory, agents: Sequence[Agent]
+    database: Database,
+    tasks: Tasks,
+    directory: AgentDirectory,
+    agents: Sequence[Agent],
+    models: Models,
 ) -> Workflows:
     """The workflows, whose plans ask the agents of this process what they have done already."""
     peeking = PeekingCache(database=database)
-    foresight = Foresight(directory=directory, agents=agents, cache=peeking)
+    foresight = Foresight(
+        directory=directory,
+        agents=agents,
+        cache=peeking,
+        has_model=lambda: models.reach.is_available,
+    )
     return Workflows(database=database, tasks=tasks, directory=directory, foresees=foresight)
 
 

@@ -176,12 +176,12 @@ class Foreseeing(Protocol):
     """An agent that can tell beforehand whether it has done a task's work already; optional."""
 
     async def is_cached(
-        self, task_type: str, metadata: Mapping[str, Any], cache: ResultCache
+        self, task_type: str, metadata: Mapping[str, Any], cache: ResultCache, *, has_model: bool
     ) -> bool | None:
         """Whether `handle` would now answer from the cache alone, for this very input.
 
-        None where only doing it would tell. Does none of the work, and keeps nothing. AgentError
-        where the task could not be done.
+        `has_model`: a language model can be reached. None where only doing it would tell. Does none
+        of the work, and keeps nothing. AgentError where the task could not be done.
         """
         ...
 

@@ -89,14 +89,16 @@ class CodeReviewer:
         return answer
 
     async def is_cached(
-        self, task_type: str, metadata: Mapping[str, Any], cache: ResultCache
+        self, task_type: str, metadata: Mapping[str, Any], cache: ResultCache, *, has_model: bool
     ) -> bool | None:
-        """See `Foreseeing`; nothing is fetched to find out."""
+        """See `Foreseeing`; nothing is fetched, and no model asked, to find out."""
         if metadata.get("repository") is not None:
             return None
         async with self._code.opened(metadata) as given:
             wanted_types(task_type, metadata)
-            return await self._reviewer.is_cached(given.what, cache)
+            facts = await self._reviewer.is_cached(given.what, cache)
+        asks = has_model and metadata.get("model") is not False
+        return None if facts and asks else facts
 
 
 def findings_of(result: ReviewResult, types: frozenset[FindingType]) -> list[Finding]:

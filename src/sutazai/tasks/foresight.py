@@ -1,6 +1,6 @@
 """Whether a task would be answered from what is cached, as far as this process's agents know."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -15,11 +15,17 @@ class Foresight:
     """Asks the agents of this process; those elsewhere are not asked."""
 
     def __init__(
-        self, *, directory: AgentDirectory, agents: Sequence[Agent], cache: ResultCache
+        self,
+        *,
+        directory: AgentDirectory,
+        agents: Sequence[Agent],
+        cache: ResultCache,
+        has_model: Callable[[], bool],
     ) -> None:
         self._directory = directory
         self._agents: dict[str, object] = {agent.description.agent_id: agent for agent in agents}
         self._cache = cache
+        self._has_model = has_model
 
     async def is_cached(
         self, task_type: str, agent_id: str | None, metadata: Mapping[str, Any]
@@ -44,7 +50,9 @@ class Foresight:
         if not isinstance(agent, Foreseeing):
             return None
         try:
-            return await agent.is_cached(task_type, metadata, self._cache)
+            return await agent.is_cached(
+                task_type, metadata, self._cache, has_model=self._has_model()
+            )
         except AgentError:
             return None
         except Exception:

@@ -55,7 +55,12 @@ class Rig:
             ends=_NobodyWaits(),
             check_callback_url=_accept,
         )
-        foresight = Foresight(directory=directory, agents=[], cache=PeekingCache(database=database))
+        foresight = Foresight(
+            directory=directory,
+            agents=[],
+            cache=PeekingCache(database=database),
+            has_model=lambda: False,
+        )
         self.workflows = Workflows(
             database=database, tasks=self.tasks, directory=directory, foresees=foresight
         )
