@@ -66,7 +66,7 @@ from sutazai.tasks.statistics import Statistics
 from sutazai.telemetry.host import Host
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
-from sutazai.work_parts import Above, make_engine, make_outside, make_runner
+from sutazai.work_parts import Above, make_engine, make_outside, make_runner, make_workflows
 from sutazai.workflows.retention import purge_executions
 from sutazai.workflows.service import Workflows
 
@@ -194,7 +194,7 @@ async def _start_work(
     )
     tasks = make_tasks(database, hub, directory, runner, guard, tracing)
     assignments, outside = make_outside(settings, database, runner, directory, builtin, instruments)
-    workflows = Workflows(database=database, tasks=tasks, directory=directory)
+    workflows = make_workflows(database, tasks, directory, agents, models)
     schedules = _schedules(settings, database, tasks, workflows, identity)
     handlers |= {callback_jobs.KIND: courier, **workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)

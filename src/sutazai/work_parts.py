@@ -22,8 +22,10 @@ from sutazai.llm.service import Models
 from sutazai.schedules import firing
 from sutazai.settings import Settings
 from sutazai.tasks.assignments import Assignments
-from sutazai.tasks.cache import DatabaseResultCache
+from sutazai.tasks.cache import DatabaseResultCache, PeekingCache
+from sutazai.tasks.foresight import Foresight
 from sutazai.tasks.runner import TaskRunner
+from sutazai.tasks.service import Tasks
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
 from sutazai.workflows import approvals
@@ -68,6 +70,24 @@ def make_runner(
         instruments=instruments,
         tracing=tracing,
     )
+
+
+def make_workflows(
+    database: Database,
+    tasks: Tasks,
+    directory: AgentDirectory,
+    agents: Sequence[Agent],
+    models: Models,
+) -> Workflows:
+    """The workflows, whose plans ask the agents of this process what they have done already."""
+    peeking = PeekingCache(database=database)
+    foresight = Foresight(
+        directory=directory,
+        agents=agents,
+        cache=peeking,
+        has_model=lambda: models.reach.is_available,
+    )
+    return Workflows(database=database, tasks=tasks, directory=directory, foresees=foresight)
 
 
 def make_engine(
