@@ -20,6 +20,7 @@ from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.log_analyst import LogAnalyst
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
 from sutazai.builtin_agents.performance_analyst import PerformanceAnalyst
+from sutazai.builtin_agents.refactoring_advisor import RefactoringAdvisor
 from sutazai.builtin_agents.security_analyst import SecurityAnalyst
 from sutazai.builtin_agents.test_generator import TestGeneratorAgent
 from sutazai.builtin_agents.text_assistant import TextAssistant
@@ -88,6 +89,7 @@ def built_in_agents(
         ChangeSummarizer(pool=pool, code=code),
         TestGeneratorAgent(pool=pool, code=code, sandbox=sandbox),
         PerformanceAnalyst(pool=pool, code=code, sandbox=sandbox),
+        RefactoringAdvisor(pool=pool, code=code, sandbox=sandbox),
     ]
 
 
