@@ -175,12 +175,12 @@ async def test_a_failed_step_is_compensated_for_before_the_execution_fails(
     execution_id = await begun(
         server.developer,
         obey("bad", "fail", on_failure={"compensate": "undo"}),
-        step("undo", metadata={}, input={"why": "steps.bad.status"}),
+        step("undo", metadata={}, input={"why": "steps.bad.[status, error.message]"}),
         step("never", "bad"),
     )
     ended = await over(server.developer, execution_id)
     assert statuses(ended) == {"bad": "failed", "undo": "completed", "never": "cancelled"}
-    assert by_step(ended)["undo"]["output"] == {"why": "failed"}
+    assert by_step(ended)["undo"]["output"] == {"why": ["failed", "It cannot be done."]}
     assert (ended["status"], ended["error"]["code"]) == ("failed", "VALIDATION_ERROR")
     good = await begun(server.developer, step("a", on_failure={"compensate": "undo"}), step("undo"))
     ended = await over(server.developer, good)
@@ -360,6 +360,61 @@ async def test_the_end_of_a_workflow_below_is_that_of_its_step(
     execution_id = await begun(server.developer, step("sub", type="workflow", workflow_id=below))
     ended = await over(server.developer, execution_id)
     assert "It cannot be done" in ended["error"]["message"]
+
+
+async def test_a_retry_goes_down_to_what_failed_and_keeps_what_is_finished_there(
+    server: Server,
+) -> None:
+    lowest = await created(
+        server.developer, step("kept", metadata={}), step("ask", "kept", type="approval")
+    )
+    below = await created(
+        server.developer,
+        step("kept", metadata={}),
+        step("sub", "kept", type="workflow", workflow_id=lowest),
+    )
+    execution_id = await begun(
+        server.developer,
+        step("sub", type="workflow", workflow_id=below),
+        step("after", "sub", metadata={}, input={"found": "steps.sub.output"}),
+    )
+
+    async def at_the_bottom() -> tuple[str, list[str]]:
+        """The lowest execution's id, once it asks, and the tasks of what is kept."""
+        tasks, path = [], execution_id
+        for _ in range(2):
+            shown = await step_reached(server.developer, path, "sub", "running")
+            tasks += [one["task_id"] for one in shown["steps"] if one["step_id"] == "kept"]
+            path = by_step(shown)["sub"]["execution_id"]
+        shown = await step_reached(server.developer, path, "ask", "waiting")
+        return path, [*tasks, by_step(shown)["kept"]["task_id"]]
+
+    before = await at_the_bottom()
+    path = f"/executions/{before[0]}/steps/ask/approve"
+    await server.developer.post(path, json={"approved": False})
+    ended = await over(server.developer, execution_id)
+    assert statuses(ended) == {"sub": "failed", "after": "cancelled"}
+    # What is below may change, and even go: what is being executed keeps its version.
+    await server.developer.delete(f"/workflows/{lowest}")
+    retried = await server.developer.post(f"/executions/{execution_id}/retry")
+    assert (retried.status_code, retried.json()["status"]) == (202, "running")
+    assert await at_the_bottom() == before
+    await server.developer.post(path, json={})
+    ended = await over(server.developer, execution_id)
+    assert ended["status"] == "completed"
+    found = by_step(ended)["after"]["output"]["found"]
+    assert found["sub"]["ask"]["approved"] is True
+
+
+async def test_a_retry_below_that_fails_at_once_fails_all_above(server: Server) -> None:
+    below = await created(server.developer, step("x", metadata={}, input={"y": "input.nothing"}))
+    execution_id = await begun(server.developer, step("sub", type="workflow", workflow_id=below))
+    first = await over(server.developer, execution_id)
+    answer = await server.developer.post(f"/executions/{execution_id}/retry")
+    assert (answer.status_code, answer.json()["status"]) == (202, "failed")
+    again = await over(server.developer, execution_id)
+    assert again["error"] == first["error"]
+    assert by_step(again)["sub"]["execution_id"] == by_step(first)["sub"]["execution_id"]
 
 
 async def test_workflows_cannot_execute_each_other_for_ever(server: Server) -> None:

@@ -34,7 +34,7 @@ def _steps() -> list[dict[str, Any]]:
     return steps
 
 
-def _events(client: httpx2.Client) -> list[dict[str, Any]]:
+def events_of(client: httpx2.Client) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     after = 0
     while True:
@@ -58,7 +58,7 @@ def _each_step_was_done_once(client: httpx2.Client, execution_id: str) -> None:
     assert client.get("/tasks", params={"limit": 1}).json()["total"] == len(by_task)
     told = Counter(
         (event["event_type"], event["data"].get("task_id"), event["data"].get("step_id"))
-        for event in _events(client)
+        for event in events_of(client)
         if event["event_type"] in ("task.completed", "workflow.step")
         and event["data"]["status"] == "completed"
     )

@@ -47,6 +47,20 @@ def applied(before: str, diff: str) -> str:
     return "".join([*new, *old[at:]])
 
 
+def reversed_diff(diff: str) -> str:
+    """The diff of one file that takes it back; for `applied`, which looks at hunks alone."""
+    turned = []
+    for line in _lines(diff):
+        if found := _HUNK.match(line):
+            old, new = (found[1], found[2] or "1"), (found[3], found[4] or "1")
+            turned.append(f"@@ -{new[0]},{new[1]} +{old[0]},{old[1]} @@\n")
+        elif line[:1] in "+-":
+            turned.append(("-" if line[0] == "+" else "+") + line[1:])
+        else:
+            turned.append(line)
+    return "".join(turned)
+
+
 def _hunks(diff: str) -> Iterator[tuple[int, list[str]]]:
     start, body = -1, list[str]()
     for line in _lines(diff):

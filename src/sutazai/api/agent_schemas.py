@@ -62,12 +62,16 @@ class HeldAssignment(BaseModel):
 
 
 class Heartbeat(BaseModel):
-    """What the agent holds, and which of those it named it holds no longer: stop these."""
+    """What the agent holds, and which of those it named it holds no longer: stop these.
+
+    Whatever is not renewed for `lease_seconds` is given to others.
+    """
 
     agent_id: str
     status: AgentStatus
     assignments: list[HeldAssignment]
     cancelled: list[str]
+    lease_seconds: float
 
 
 class Renewed(BaseModel):

@@ -123,6 +123,7 @@ async def beat_agent(
                 for one in pulse.assignments
             ],
             "cancelled": pulse.cancelled,
+            "lease_seconds": pulse.lease_seconds,
         }
     )
 

@@ -102,7 +102,7 @@ class WorkflowRequest(Input):
 
 
 class ExecuteRequest(Input):
-    """What to execute a workflow with."""
+    """What to execute a workflow with, or to plan it for."""
 
     input: dict[str, Any] = Field(default_factory=dict)
 
@@ -224,7 +224,7 @@ async def execute_workflow(
     request: Request,
     workflow_id: WorkflowId,
     services: CurrentServices,
-    body: ExecuteRequest,
+    body: ExecuteRequest | None = None,
     principal: Principal = needs("execute", "workflows"),
     key: IdempotencyKey = None,
 ) -> Response:
@@ -233,7 +233,7 @@ async def execute_workflow(
     async with CountedSubmission(services, request.scope, principal, replay):
         execution = await services.workflows.executions.execute(
             workflow_id,
-            body.input,
+            {} if body is None else body.input,
             submitted_by=principal.user_id,
             origin=origin_of(request, principal),
             replay=replay,
@@ -247,12 +247,13 @@ async def execute_workflow(
     operation_id="listExecutions",
     summary="List a workflow's executions, newest first",
     response_model=ExecutionList,
-    responses=errors(403),
+    responses=errors(403, 404),
     dependencies=[needs("read", "workflows")],
 )
 async def list_executions(
     workflow_id: WorkflowId,
     services: CurrentServices,
+    status: model.ExecutionStatus | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[
         str | None, Query(max_length=64, pattern=EXECUTION_ID, description="`next_cursor`")
@@ -260,7 +261,7 @@ async def list_executions(
 ) -> Response:
     """Those of a deleted workflow as well."""
     page = await services.workflows.executions.list_executions(
-        workflow_id, limit=limit, cursor=cursor
+        workflow_id, limit=limit, cursor=cursor, status=status
     )
     return answer(
         {
@@ -279,9 +280,15 @@ async def list_executions(
     responses=errors(403, 404),
     dependencies=[needs("read", "workflows")],
 )
-async def plan_workflow(workflow_id: WorkflowId, services: CurrentServices) -> Response:
-    """The order, who could take each step now, and how long it should take. Executes nothing."""
-    plan = await services.workflows.definitions.plan(workflow_id)
+async def plan_workflow(
+    workflow_id: WorkflowId, services: CurrentServices, body: ExecuteRequest | None = None
+) -> Response:
+    """The order, who could take each step now, how long it should take, and what is done already.
+
+    Executes nothing.
+    """
+    given = {} if body is None else body.input
+    plan = await services.workflows.definitions.plan(workflow_id, given)
     return answer(
         {
             "workflow_id": plan.workflow.workflow_id,
@@ -292,6 +299,7 @@ async def plan_workflow(workflow_id: WorkflowId, services: CurrentServices) -> R
                     "step_id": step.step_id,
                     "type": step.type,
                     "agents": step.agents,
+                    "cached": step.cached,
                     "shortest_seconds": _seconds(step.shortest),
                     "longest_seconds": _seconds(step.longest),
                 }

@@ -64,6 +64,11 @@ class CodeInput:
             else None
         )
 
+    @property
+    def workspace(self) -> Place | None:
+        """The folder that tasks may name files in, None for none."""
+        return self._place
+
     @asynccontextmanager
     async def opened(self, metadata: Mapping[str, Any]) -> AsyncIterator[Given]:
         """The code that `metadata` names, there for as long as the context lasts.

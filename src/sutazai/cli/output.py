@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,15 @@ class Format(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+
+
+class ReviewFormat(StrEnum):
+    """How a review is printed: for people, for programs, for code scanning, for GitHub Actions."""
+
+    TABLE = "table"
+    JSON = "json"
+    SARIF = "sarif"
+    GITHUB = "github"
 
 
 def printable(text: str) -> str:
@@ -91,6 +101,15 @@ def print_fields(pairs: Sequence[tuple[str, object]]) -> None:
     for name, value in pairs:
         table.add_row(name, Text(printable(_text(value))))
     out().print(table)
+
+
+def age(moment: str) -> str:
+    """How long ago a moment of the API was, such as `3 min`."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def _text(value: object) -> str:

@@ -1,17 +1,16 @@
 """What `sutazai task …` does, through the client."""
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sutazai.cli import progress
-from sutazai.cli.failures import ANSWER_IS_NO, Failure, tell_failure
+from sutazai.cli.documents import parsed_object
+from sutazai.cli.failures import ANSWER_IS_NO, tell_failure
 from sutazai.cli.following import follow
-from sutazai.cli.output import Format, out, print_fields, print_json, print_table
+from sutazai.cli.output import Format, age, out, print_fields, print_json, print_table
 from sutazai.cli.session import connect
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def submit(
     url: str | None,
 ) -> None:
     """Submit; print the id alone, so that a script can take it, or with `wait` the result."""
-    given = _object(metadata)
+    given = parsed_object(metadata, "--metadata")
     if files:
         given["files"] = list(files)
     with connect(url) as client:
@@ -46,16 +45,6 @@ def submit(
         with progress.display(quiet=quiet) as display:
             ended = follow(client, {task_type: task["task_id"]}, display)[task_type]
         _print_outcome(client, ended, output)
-
-
-def _object(text: str | None) -> dict[str, Any]:
-    try:
-        value = json.loads(text) if text else {}
-    except (ValueError, RecursionError) as error:
-        raise Failure(f"--metadata is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise Failure('--metadata must be a JSON object, such as \'{"files": ["src"]}\'')
-    return value
 
 
 def list_tasks(filters: Mapping[str, Any], *, limit: int, output: Format, url: str | None) -> None:
@@ -72,19 +61,11 @@ def list_tasks(filters: Mapping[str, Any], *, limit: int, output: Format, url: s
             task["status"],
             f"{task['progress']} %",
             task["type"],
-            _age(task["created_at"]),
+            age(task["created_at"]),
         )
         for task in tasks
     ]
     print_table(("ID", "STATUS", "DONE", "TYPE", "AGE"), rows)
-
-
-def _age(moment: str) -> str:
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
 
 
 def show(task_id: str, *, output: Format, url: str | None) -> None:

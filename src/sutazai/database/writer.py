@@ -167,8 +167,9 @@ class Writer:
             self._undo(error)
             self._report([_Done(work, None, translated(error))])
         else:
-            self._report([_Done(work, result, None)], take_signals(connection))
+            # Counted before it is told, so that who was told finds it counted.
             self._measure(begun, 1, take_tallies(connection))
+            self._report([_Done(work, result, None)], take_signals(connection))
 
     def _run_together(self, batch: list[_Work]) -> bool:
         """One commit for all, each in a savepoint; False when the transaction was lost."""
@@ -203,8 +204,8 @@ class Writer:
         except BaseException as error:
             self._undo(error)
             return False
-        self._report(done, list(signals))
         self._measure(begun, len(batch), tallies)
+        self._report(done, list(signals))
         return True
 
     def _measure(self, begun: float, units: int, tallies: Tallies) -> None:

@@ -93,7 +93,8 @@ def lock_first(connection: Connection, endings: Sequence[Ending], handlers: Hand
     """Take the handlers' locks that come before those of the jobs which these ends take away."""
     final = (end.job for end in endings if end.final)
     for kind, group in by_kind(final, lambda job: job.kind):
-        handlers[kind].before_ended(connection, group)
+        if kind in handlers:  # an unknown one is told of where its own end is recorded
+            handlers[kind].before_ended(connection, group)
 
 
 def apply_apart(

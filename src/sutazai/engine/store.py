@@ -1,5 +1,6 @@
 """The jobs table: live work only, so that claiming costs the same however much is finished."""
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Select
 
 from sutazai.database import Connection, metadata, signal
@@ -183,16 +185,17 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob]) -> None:
         connection.execute(_INSERT, rows)
 
 
-def _pick(queues: tuple[str, ...], limit: int) -> Select[tuple[int]]:
-    """The ids to take: highest priority first, then oldest, over all the queues together."""
+def _pick(queues: int) -> Select[tuple[int]]:
+    """The ids to take: highest priority first, then oldest, over so many queues together."""
+    limit = bindparam("most", type_=Integer)
     arms = [
         select(JOBS.c.id, JOBS.c.priority)
-        .where(JOBS.c.queue == queue, IS_READY)
+        .where(JOBS.c.queue == bindparam(f"queue_{number}"), IS_READY)
         .order_by(JOBS.c.priority.desc(), JOBS.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
         .subquery(f"q{number}")
-        for number, queue in enumerate(queues)
+        for number in range(queues)
     ]
     if len(arms) == 1:
         return select(arms[0].c.id)
@@ -200,10 +203,10 @@ def _pick(queues: tuple[str, ...], limit: int) -> Select[tuple[int]]:
     return select(together.c.id).order_by(together.c.priority.desc(), together.c.id).limit(limit)
 
 
-def _is_among(connection: Connection, chosen: CTE) -> ColumnElement[bool]:
+def _is_among(dialect: str, chosen: CTE) -> ColumnElement[bool]:
     """Whether a job's id is one of a few chosen ones."""
     ids = select(chosen.c.id)
-    if connection.dialect.name == "sqlite":
+    if dialect == "sqlite":
         return JOBS.c.id.in_(ids)
     # PostgreSQL takes a LIMIT it does not know for a tenth of the table, which IN would then scan.
     array: ColumnElement[Any] = func.array(
@@ -212,43 +215,56 @@ def _is_among(connection: Connection, chosen: CTE) -> ColumnElement[bool]:
     return JOBS.c.id == any_(array)
 
 
+@functools.cache
+def _claim(dialect: str, queues: int) -> ReturningUpdate[Any]:
+    """Made once for each number of queues: making it takes longer than running it."""
+    picked = _pick(queues).cte("picked").prefix_with("MATERIALIZED")
+    return (
+        update(JOBS)
+        .where(_is_among(dialect, picked))
+        .values(
+            state="running",
+            worker=bindparam("by_worker"),
+            consumer=bindparam("by_consumer"),
+            attempt=JOBS.c.attempt + 1,
+            token=JOBS.c.token + 1,
+            lease_expires_at=bindparam("until"),
+        )
+        .returning(*FIELDS)
+    )
+
+
 def claim(
     connection: Connection, wants: Sequence[Want], *, worker: str, lease_expires_at: int
 ) -> list[Job]:
     """Take what is ready for each want, best first, and begin an attempt on it."""
     taken: list[Job] = []
     for want in wants:
-        picked = _pick(want.queues, want.limit).cte("picked").prefix_with("MATERIALIZED")
+        values = {f"queue_{number}": queue for number, queue in enumerate(want.queues)}
+        said = {"by_worker": worker, "by_consumer": want.consumer, "until": lease_expires_at}
         rows = connection.execute(
-            update(JOBS)
-            .where(_is_among(connection, picked))
-            .values(
-                state="running",
-                worker=worker,
-                consumer=want.consumer,
-                attempt=JOBS.c.attempt + 1,
-                token=JOBS.c.token + 1,
-                lease_expires_at=lease_expires_at,
-            )
-            .returning(*FIELDS)
+            _claim(connection.dialect.name, len(values)), {**values, **said, "most": want.limit}
         )
         # RETURNING has no order of its own.
         taken += sorted(map(_job, rows), key=lambda job: (-job.priority, job.id))
     return taken
 
 
-def _held(held: Sequence[Held]) -> ColumnElement[bool]:
-    return tuple_(JOBS.c.id, JOBS.c.token).in_(held)
+_FINISH = (
+    delete(JOBS)
+    # By id as well: alone, SQLite would compare the pairs with every row of the table.
+    .where(JOBS.c.id.in_(bindparam("ids", expanding=True)))
+    .where(tuple_(JOBS.c.id, JOBS.c.token).in_(bindparam("held", expanding=True)))
+    .returning(JOBS.c.id)
+)
 
 
 def finish(connection: Connection, held: Sequence[Held]) -> set[int]:
     """Delete the jobs whose attempt is still the one named; the ids that were."""
     if not held:
         return set()
-    # By id as well: alone, SQLite would compare the pairs with every row of the table.
-    one_of_them = JOBS.c.id.in_([attempt.id for attempt in held])
-    statement = delete(JOBS).where(one_of_them, _held(held)).returning(JOBS.c.id)
-    return set(connection.execute(statement).scalars())
+    values = {"ids": [attempt.id for attempt in held], "held": held}
+    return set(connection.execute(_FINISH, values).scalars())
 
 
 def put_back(connection: Connection, again: Sequence[Again]) -> set[int]:
@@ -347,7 +363,7 @@ def ready_due(connection: Connection, *, now: int, limit: int = 500) -> list[Job
         .cte("due")
         .prefix_with("MATERIALIZED")
     )
-    return _make_ready(connection, _is_among(connection, due))
+    return _make_ready(connection, _is_among(connection.dialect.name, due))
 
 
 def unhold(connection: Connection, keys: Sequence[str], *, now: int) -> list[Job]:

@@ -44,9 +44,10 @@ class EventHub:
 
     async def start(self) -> None:
         """Begin to follow."""
-        self._database.listen(log.CHANNEL, lambda _: self._wake.set())
+        self._database.listen(log.CHANNEL, self._heard)
         if self._shared:
             self._reader = await SettledReader.at_the_end(self._database)
+            self._wake.set()  # for what was committed meanwhile
         self._loop = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
@@ -78,6 +79,10 @@ class EventHub:
         if self._shared and self._reader is not None:
             return self._reader.position
         return await self._database.read(log.newest_id)
+
+    def _heard(self, _: str) -> None:
+        if self._reader is not None:
+            self._wake.set()
 
     async def _follow(self) -> None:
         while True:

@@ -39,12 +39,16 @@ class HeldLease(msgspec.Struct, frozen=True):
 
 
 class Pulse(msgspec.Struct, frozen=True):
-    """The answer to a heartbeat: what the agent holds, and what it names but holds no longer."""
+    """The answer to a heartbeat: what the agent holds, and what it names but holds no longer.
+
+    It loses what it does not renew for `lease_seconds`.
+    """
 
     agent_id: str
     status: AgentStatus
     assignments: tuple[HeldLease, ...]
     cancelled: tuple[str, ...]
+    lease_seconds: float
 
 
 class Assignments:
@@ -152,6 +156,7 @@ class Assignments:
             agent_id=agent_id,
             status=AgentStatus.BUSY if busy else AgentStatus.ACTIVE,
             assignments=tuple(map(_held_lease, held.values())),
+            lease_seconds=self._lease / clock.SECOND,
             cancelled=tuple(one for one, attempt in named.items() if attempt not in held),
         )
 
@@ -260,7 +265,9 @@ class Assignments:
         running = remote_store.count_running(connection, agent.agent_id)
         outside.note_load(connection, agent.agent_id, running)
         if not end.final:
-            return TaskStatus.QUEUED, agent.agent_id
+            # What is claimable again at once counts as processing all the while.
+            waits = end.run_at is not None
+            return TaskStatus.QUEUED if waits else TaskStatus.PROCESSING, agent.agent_id
         done = isinstance(outcome, Succeeded)
         return TaskStatus.COMPLETED if done else TaskStatus.FAILED, agent.agent_id
 

@@ -73,7 +73,7 @@ def follow(
         store.set_pending_reason(
             connection, sorted(set(free) - {job.key for job in ready}), PendingReason.SCHEDULED
         )
-    return _fail(connection, bad, now=now)
+    return _fail(connection, bad, now=now) if bad else []
 
 
 def _fail(connection: Connection, bad: dict[str, TaskEnded], *, now: int) -> list[TaskEnded]:

@@ -187,14 +187,14 @@ _MOVING = (
 )
 
 
+_AMONG = TASKS.c.task_id.in_(bindparam("task_ids", expanding=True))
+# Made once, as all that every task meets: making a statement costs more than running it.
+_LOCK = select(*_MOVING).where(_AMONG).order_by(TASKS.c.task_id).with_for_update()
+
+
 def lock(connection: Connection, task_ids: Sequence[str]) -> dict[str, Moving]:
     """Tasks about to be moved, locked for this transaction; absent ids are left out."""
-    rows = connection.execute(
-        select(*_MOVING)
-        .where(TASKS.c.task_id.in_(task_ids))
-        .order_by(TASKS.c.task_id)
-        .with_for_update()
-    )
+    rows = connection.execute(_LOCK, {"task_ids": task_ids})
     return {row[0]: _moving(row) for row in rows}
 
 
@@ -285,7 +285,7 @@ def set_progress(
     return None if row is None else _moving(row)
 
 
-_WORK = (
+_WORK = select(
     TASKS.c.task_id,
     TASKS.c.type,
     TASKS.c.description,
@@ -294,7 +294,7 @@ _WORK = (
     TASKS.c.submitted_by,
     TASKS.c.created_at,
     TASKS.c.run_at,
-)
+).where(_AMONG)
 
 
 class Work(NamedTuple):
@@ -312,7 +312,7 @@ class Work(NamedTuple):
 
 def work(connection: Connection, task_ids: Sequence[str]) -> dict[str, Work]:
     """What to do for each of these tasks."""
-    rows = connection.execute(select(*_WORK).where(TASKS.c.task_id.in_(task_ids)))
+    rows = connection.execute(_WORK, {"task_ids": task_ids})
     return {
         row[0]: Work(*row[:3], msgspec.json.decode(row[3]), *row[4:6], max(row[6], row[7] or 0))
         for row in rows
@@ -364,9 +364,12 @@ def find(connection: Connection, task_ids: Sequence[str]) -> dict[str, Task]:
     return {row.task_id: task(row) for row in rows}
 
 
+_GET_RESULT = select(RESULTS.c.result).where(RESULTS.c.task_id == bindparam("task_id"))
+
+
 def get_result(connection: Connection, task_id: str) -> str | None:
     """A completed task's result as JSON text."""
-    return connection.execute(select(RESULTS.c.result).where(RESULTS.c.task_id == task_id)).scalar()
+    return connection.execute(_GET_RESULT, {"task_id": task_id}).scalar()
 
 
 def size_of_results(connection: Connection, task_ids: Sequence[str]) -> int:
@@ -381,13 +384,16 @@ def find_results(connection: Connection, task_ids: Sequence[str]) -> dict[str, s
     return {row.task_id: row.result for row in connection.execute(query)}
 
 
+_DEPENDENTS = (
+    select(DEPENDENCIES.c.task_id, DEPENDENCIES.c.depends_on)
+    .where(DEPENDENCIES.c.depends_on.in_(bindparam("task_ids", expanding=True)))
+    .order_by(DEPENDENCIES.c.task_id)
+)
+
+
 def dependents(connection: Connection, task_ids: Sequence[str]) -> list[tuple[str, str]]:
     """(waiting task, task it waits for) for whatever waits for one of these."""
-    rows = connection.execute(
-        select(DEPENDENCIES.c.task_id, DEPENDENCIES.c.depends_on)
-        .where(DEPENDENCIES.c.depends_on.in_(task_ids))
-        .order_by(DEPENDENCIES.c.task_id)
-    )
+    rows = connection.execute(_DEPENDENTS, {"task_ids": task_ids})
     return [(row[0], row[1]) for row in rows]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,7 @@ from sutazai.events.model import NewEvent, Origin
 from sutazai.limits.idempotency import Replayable
 from sutazai.tasks.service import Tasks
 from sutazai.workflows import finding_store, graph, store
+from sutazai.workflows.foreseen import Foresees, cached_steps
 from sutazai.workflows.model import (
     APPROVAL,
     MOST_DEPTH,
@@ -29,13 +30,17 @@ from sutazai.workflows.settling import RESOURCE
 
 
 class PlannedStep(NamedTuple):
-    """A step before it runs: who can do it now, and how long (µs) tasks of its type took."""
+    """A step before it runs: who can do it now, and how long (µs) tasks of its type took.
+
+    `cached`: it would be answered from the result cache; None where that cannot be told.
+    """
 
     step_id: str
     type: str
     agents: list[str]
     shortest: int | None
     longest: int | None
+    cached: bool | None = None
 
 
 class Plan(NamedTuple):
@@ -55,10 +60,13 @@ class Plan(NamedTuple):
 class Definitions:
     """The definitions."""
 
-    def __init__(self, *, database: Database, tasks: Tasks, directory: AgentDirectory) -> None:
+    def __init__(
+        self, *, database: Database, tasks: Tasks, directory: AgentDirectory, foresees: Foresees
+    ) -> None:
         self._database = database
         self._tasks = tasks
         self._directory = directory
+        self._foresees = foresees
 
     async def create(
         self,
@@ -91,7 +99,7 @@ class Definitions:
                 for detail in self._tasks.problems(step.type, step.agent):
                     wrong.append(Detail(f"steps.{number}.{detail.field}", detail.message))
         if wrong:
-            raise _invalid(wrong)
+            raise _invalid([_with_step(definition, one) for one in wrong])
 
     async def get(self, workflow_id: str) -> Workflow:
         """A workflow in its newest version; NOT_FOUND without it."""
@@ -145,9 +153,12 @@ class Definitions:
 
         await self._database.run(unit)
 
-    async def plan(self, workflow_id: str) -> Plan:
-        """What an execution would do now; executes nothing."""
-        return await self._database.read(partial(self._plan, workflow_id))
+    async def plan(self, workflow_id: str, given: dict[str, Any]) -> Plan:
+        """What an execution with this input would do now; executes nothing."""
+        plan = await self._database.read(partial(self._plan, workflow_id))
+        cached = await cached_steps(self._foresees, plan.workflow.definition, given)
+        steps = [step._replace(cached=cached[step.step_id]) for step in plan.steps]
+        return plan._replace(steps=steps)
 
     def _plan(self, workflow_id: str, connection: Connection) -> Plan:
         workflow = existing(workflow_id, connection)
@@ -234,6 +245,15 @@ def _invalid(wrong: Sequence[Detail]) -> SutazaiError:
     return SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=wrong)
 
 
+def _with_step(definition: Definition, detail: Detail) -> Detail:
+    """The detail with the step's name in its message, beside its place in the field."""
+    _, number, *_ = detail.field.split(".")
+    name = repr(definition.steps[int(number)].step_id)
+    if name in detail.message:
+        return detail
+    return detail._replace(message=f"{detail.message} (in the step {name})")
+
+
 def _check_children(connection: Connection, workflow: Workflow) -> None:
     """VALIDATION_ERROR where a workflow would execute itself, what is not there, or too deep."""
     wrong = []
@@ -242,7 +262,8 @@ def _check_children(connection: Connection, workflow: Workflow) -> None:
             continue
         message = _problem_below(connection, step.workflow_id, workflow.workflow_id, 1)
         if message is not None:
-            wrong.append(Detail(f"steps.{number}.workflow_id", message))
+            detail = Detail(f"steps.{number}.workflow_id", message)
+            wrong.append(_with_step(workflow.definition, detail))
     if wrong:
         raise _invalid(wrong)
 

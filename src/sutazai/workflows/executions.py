@@ -135,13 +135,27 @@ class Executions:
         return await self._database.read(unit)
 
     async def list_executions(
-        self, workflow_id: str, *, limit: int, cursor: str | None = None
+        self,
+        workflow_id: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        status: ExecutionStatus | None = None,
     ) -> ExecutionPage:
-        """A page of a workflow's executions, newest first; those of a deleted one too."""
-        read = partial(
-            store.page_of_executions, workflow_id=workflow_id, limit=limit + 1, before=cursor
-        )
-        found = await self._database.read(read)
+        """A page of a workflow's executions, newest first; those of a deleted one too.
+
+        NOT_FOUND where there never was such a workflow.
+        """
+
+        def unit(connection: Connection) -> list[Execution]:
+            found = store.page_of_executions(
+                connection, workflow_id, limit=limit + 1, before=cursor, status=status
+            )
+            if not found and not finding_store.is_known(connection, workflow_id):
+                raise not_found("workflow", workflow_id)
+            return found
+
+        found = await self._database.read(unit)
         more = len(found) > limit
         found = found[:limit]
         return ExecutionPage(found, found[-1].execution_id if more else None)
@@ -183,14 +197,21 @@ class Executions:
         if execution.parent is not None:
             message = f"It is a step of the execution {execution.parent[0]}; retry that one."
             raise SutazaiError(ErrorCode.CONFLICT, message)
+        return self._again(connection, execution, origin)
+
+    def _again(self, connection: Connection, execution: Execution, origin: Origin) -> Execution:
+        """Do again what failed of a locked execution, and of those below it."""
+        execution_id = execution.execution_id
         graph = self._advancer.graph(connection, execution.workflow_id, execution.version)
         again = graph.to_retry(execution.state)
         ordinary = [position for position in again if position not in graph.compensations]
         partly = _reset_items(connection, execution_id, ordinary)
-        anew = [position for position in again if position not in partly]
+        below = _reset_children(connection, execution_id, ordinary)
+        goes_on = [*partly, *below]
+        anew = [position for position in again if position not in goes_on]
         store.remove_runs(connection, execution_id, anew)
         statuses = dict.fromkeys(anew, StepStatus.PENDING)
-        statuses |= dict.fromkeys(partly, StepStatus.RUNNING)
+        statuses |= dict.fromkeys(goes_on, StepStatus.RUNNING)
         execution = msgspec.structs.replace(
             execution,
             status=ExecutionStatus.RUNNING,
@@ -198,7 +219,15 @@ class Executions:
             ended_at=None,
             error=None,
         )
+        store.update_execution(connection, execution)
         _tell(connection, "retried", execution, origin)
+        for child in below.values():
+            self._again(connection, child, origin)
+        if below:
+            # A child that has just ended again has ended the step it was for, and maybe all.
+            execution = _existing(execution_id, connection, lock=True)
+            if execution.status.is_final:
+                return execution
         return self._advancer.go_on(connection, execution)
 
     async def pause(
@@ -298,6 +327,23 @@ def _tell(connection: Connection, what: str, execution: Execution, origin: Origi
 def _children(connection: Connection, execution_id: str) -> list[str]:
     found = store.open_runs(connection, execution_id)
     return [run.child_id for run in found if run.child_id is not None]
+
+
+def _reset_children(
+    connection: Connection, execution_id: str, positions: list[int]
+) -> dict[int, Execution]:
+    """Make steps that executed something run again; what they executed, to be tried again."""
+    found = {}
+    for run in store.runs(connection, execution_id, positions=positions, item=-1):
+        if run.child_id is None:
+            continue
+        child = store.get_execution(connection, run.child_id, lock=True)
+        if child is None or child.status is ExecutionStatus.COMPLETED:
+            continue
+        found[run.position] = child
+        going = msgspec.structs.replace(run, status=StepStatus.RUNNING, ended_at=None, error=None)
+        store.update_runs(connection, execution_id, [going])
+    return found
 
 
 def _reset_items(connection: Connection, execution_id: str, positions: list[int]) -> list[int]:

@@ -73,10 +73,16 @@ def items(connection: Connection, wanted: ItemsOf) -> list[Run]:
 # --- locks
 
 
+_OF_TASKS = (
+    select(RUNS.c.execution_id)
+    .distinct()
+    .where(RUNS.c.task_id.in_(bindparam("task_ids", expanding=True)))
+)
+
+
 def executions_of_tasks(connection: Connection, task_ids: Sequence[str]) -> list[str]:
     """The executions that these tasks are for; most tasks are for none."""
-    query = select(RUNS.c.execution_id).distinct().where(RUNS.c.task_id.in_(task_ids))
-    return list(connection.execute(query).scalars())
+    return list(connection.execute(_OF_TASKS, {"task_ids": task_ids}).scalars())
 
 
 def outermost(connection: Connection, execution_ids: Iterable[str]) -> set[str]:
@@ -97,3 +103,9 @@ def lock_executions(connection: Connection, execution_ids: Iterable[str]) -> Non
     if ids:
         query = select(EXECUTIONS.c.execution_id).where(EXECUTIONS.c.execution_id.in_(ids))
         connection.execute(query.order_by(EXECUTIONS.c.execution_id).with_for_update())
+
+
+def is_known(connection: Connection, workflow_id: str) -> bool:
+    """Whether there is, or was, such a workflow."""
+    query = select(WORKFLOWS.c.workflow_id).where(WORKFLOWS.c.workflow_id == workflow_id)
+    return connection.execute(query).first() is not None

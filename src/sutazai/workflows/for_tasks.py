@@ -133,4 +133,5 @@ def _outcome(details: ExecutionDetails) -> WorkflowOutcome:
         workflow=msgspec.to_builtins(definition),
         steps=tuple(steps),
         error=None if execution.error is None else execution.error.message,
+        error_code=None if execution.error is None else execution.error.code,
     )

@@ -73,7 +73,14 @@ class Scope:
             if name not in self._outputs:
                 self._outputs[name] = self._output(position)
             shown["output"] = self._outputs[name]
+        elif status is StepStatus.FAILED:
+            shown["error"] = self._error(position)
         return shown
+
+    def _error(self, position: int) -> dict[str, str] | None:
+        execution_id = self._execution.execution_id
+        [run] = store.runs(self._connection, execution_id, positions=[position], item=-1)
+        return None if run.error is None else msgspec.structs.asdict(run.error)
 
     def _output(self, position: int) -> Any:
         runs = store.runs(self._connection, self._execution.execution_id, positions=[position])

@@ -302,10 +302,17 @@ def update_execution(connection: Connection, execution: Execution) -> None:
 
 
 def page_of_executions(
-    connection: Connection, workflow_id: str, *, limit: int, before: str | None
+    connection: Connection,
+    workflow_id: str,
+    *,
+    limit: int,
+    before: str | None,
+    status: ExecutionStatus | None = None,
 ) -> list[Execution]:
     """A workflow's executions, newest first, from behind the one named."""
     query = select(EXECUTIONS).where(EXECUTIONS.c.workflow_id == workflow_id)
+    if status is not None:
+        query = query.where(EXECUTIONS.c.status == status.value)
     order = (EXECUTIONS.c.started_at, EXECUTIONS.c.execution_id)
     if before is not None:
         place = select(*order).where(EXECUTIONS.c.execution_id == before)
@@ -400,9 +407,12 @@ class TasksRun(NamedTuple):
     run: Run
 
 
+_RUNS_OF_TASKS = select(RUNS).where(RUNS.c.task_id.in_(bindparam("task_ids", expanding=True)))
+
+
 def runs_of_tasks(connection: Connection, task_ids: Sequence[str]) -> dict[str, TasksRun]:
     """The runs that these tasks are for, by task; most tasks are for none."""
-    rows = connection.execute(select(RUNS).where(RUNS.c.task_id.in_(task_ids)))
+    rows = connection.execute(_RUNS_OF_TASKS, {"task_ids": task_ids})
     return {row.task_id: TasksRun(row.execution_id, run_of(row)) for row in rows}
 
 

@@ -1,5 +1,7 @@
 """Python client for the SutazAI server."""
 
+from sutazai_client.agent import Agent
+from sutazai_client.assignment import Assignment, Cancelled, TaskFailed
 from sutazai_client.client import FINAL, SutazAIClient
 from sutazai_client.errors import (
     BadRequest,
@@ -18,7 +20,10 @@ from sutazai_client.tokens import MemoryTokens, Tokens, TokenStore
 
 __all__ = [
     "FINAL",
+    "Agent",
+    "Assignment",
     "BadRequest",
+    "Cancelled",
     "Conflict",
     "ConnectionFailed",
     "Forbidden",
@@ -29,6 +34,7 @@ __all__ = [
     "ServerFailed",
     "SutazAIClient",
     "SutazAIError",
+    "TaskFailed",
     "TokenStore",
     "Tokens",
     "Unauthorized",

@@ -225,9 +225,17 @@ class SutazAIClient:
         """Take a workflow away; its executions go on and can be read."""
         self._transport.call("DELETE", f"/workflows/{_part(workflow_id)}")
 
-    def plan_workflow(self, workflow_id: str, **given: Any) -> dict[str, Any]:
-        """What an execution would do: order, agents, time; executes nothing."""
-        return self._dict("POST", f"/workflows/{_part(workflow_id)}/plan", body=given or None)
+    def plan_workflow(
+        self,
+        workflow_id: str,
+        input: Mapping[str, Any] | None = None,  # noqa: A002  # the API's word
+    ) -> dict[str, Any]:
+        """What an execution with this input would do: order, agents, what is cached, time.
+
+        Executes nothing.
+        """
+        path = f"/workflows/{_part(workflow_id)}/plan"
+        return self._dict("POST", path, body={"input": dict(input or {})})
 
     def execute_workflow(
         self,
@@ -359,6 +367,41 @@ class SutazAIClient:
     def update_agent_config(self, agent_id: str, **changes: Any) -> dict[str, Any]:
         """Change some of an agent's settings."""
         return self._dict("PATCH", f"/agents/{_part(agent_id)}/config", body=changes)
+
+    # --- agents from outside
+
+    def register_agent(
+        self,
+        agent_id: str,
+        *,
+        name: str,
+        type: str,  # noqa: A002  # the API's word
+        capabilities: Sequence[str],
+        max_capacity: int = 1,
+        transport: str = "http",
+    ) -> dict[str, Any]:
+        """Let an agent join; `api_key` is its own key, shown once, null if it had joined before."""
+        body = {
+            "agent_id": agent_id,
+            "name": name,
+            "type": type,
+            "capabilities": list(capabilities),
+            "max_capacity": max_capacity,
+            "transport": transport,
+        }
+        return self._dict("POST", "/agents", body=body)
+
+    def update_agent(self, agent_id: str, **said: Any) -> dict[str, Any]:
+        """Replace what an agent says of itself: the fields of `register_agent`, all of them."""
+        return self._dict("PUT", f"/agents/{_part(agent_id)}", body=said)
+
+    def renew_agent_key(self, agent_id: str) -> dict[str, Any]:
+        """A new `api_key` for an agent from outside; the old one ends."""
+        return self._dict("POST", f"/agents/{_part(agent_id)}/key")
+
+    def delete_agent(self, agent_id: str) -> None:
+        """Delete an agent from outside; what it was doing goes to others."""
+        self._transport.call("DELETE", f"/agents/{_part(agent_id)}")
 
     # --- events, health
 

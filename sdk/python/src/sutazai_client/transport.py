@@ -13,7 +13,7 @@ import httpx2
 from sutazai_client.errors import ConnectionFailed, SutazAIError, from_answer
 from sutazai_client.tokens import Tokens, TokenStore
 
-_PREFIX = "/api/v1"
+PREFIX = "/api/v1"
 _RENEW_BEFORE = 60.0
 _LONGEST_PAUSE = 30.0
 # What has surely not reached the server may be sent again whatever it was.
@@ -45,12 +45,12 @@ class Transport:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"base_url must look like http://localhost:10010, not {base_url!r}")
         self._http = httpx2.Client(
-            base_url=self.base_url + _PREFIX,
+            base_url=self.base_url + PREFIX,
             timeout=timeout,
             # Reading the machine's certificates takes longer than a request: only where needed.
             verify=parts.scheme == "https",
             # A proxy cannot reach this machine's own loopback for us.
-            trust_env=not _is_loopback(parts.hostname),
+            trust_env=not is_loopback(parts.hostname),
             headers={"accept": "application/json"},
         )
 
@@ -83,12 +83,12 @@ class Transport:
             renewed = self.renew(tokens)
             if renewed is not None:
                 answer = self._send(method, path, {**headers, **self._who(renewed)}, arguments)
-        return _decoded(answer)
+        return decoded(answer)
 
     def open(self, path: str, body: Any) -> Any:
         """POST without credentials: logging in, and renewing."""
         headers = {"idempotency-key": str(uuid.uuid4())}
-        return _decoded(self._send("POST", path, headers, {"json": body}))
+        return decoded(self._send("POST", path, headers, {"json": body}))
 
     def renew(self, spent: Tokens) -> Tokens | None:
         """The session's next tokens, made by us or by another who was faster; None if it ended."""
@@ -134,13 +134,13 @@ class Transport:
                 answer = self._http.request(method, path, headers=headers, **arguments)
             except httpx2.RequestError as error:
                 if last or not (repeatable or isinstance(error, _NOT_SENT)):
-                    raise _failed(self.base_url, error) from error
+                    raise failed(self.base_url, error) from error
                 pause: float | None = None
             else:
-                pause = _retry_after(answer)
+                pause = retry_after_of(answer)
                 if last or pause is None:
                     return answer
-            time.sleep(_pause(attempt, pause))
+            time.sleep(pause_before(attempt, pause))
         raise AssertionError("the last attempt returns or raises")
 
 
@@ -153,7 +153,7 @@ def tokens_of(pair: Mapping[str, Any]) -> Tokens:
     )
 
 
-def _retry_after(answer: httpx2.Response) -> float | None:
+def retry_after_of(answer: httpx2.Response) -> float | None:
     """Seconds after which the same request may do better; None where it would not."""
     # 409 only where the server says so: the first request under this Idempotency-Key still runs.
     if answer.status_code not in (409, 429, 503):
@@ -165,13 +165,15 @@ def _retry_after(answer: httpx2.Response) -> float | None:
     return told if told <= _LONGEST_PAUSE else None
 
 
-def _pause(attempt: int, told: float | None) -> float:
+def pause_before(attempt: int, told: float | None) -> float:
+    """Seconds until the next try after so many; not before the server wants it."""
     # Jitter spreads many clients that failed together; it needs no secrecy.
     jitter = random.uniform(0.5, 1.0) * 0.2 * float(2**attempt)  # noqa: S311  # no secret is made of it
     return max(jitter, told or 0.0)
 
 
-def _decoded(answer: httpx2.Response) -> Any:
+def decoded(answer: httpx2.Response) -> Any:
+    """What an answer says, None for an empty one; SutazAIError for status 400 and above."""
     try:
         body = answer.json() if answer.content else None
     except ValueError:
@@ -187,7 +189,8 @@ def _decoded(answer: httpx2.Response) -> Any:
     return body
 
 
-def _failed(base_url: str, error: httpx2.RequestError) -> ConnectionFailed:
+def failed(base_url: str, error: httpx2.RequestError) -> ConnectionFailed:
+    """The error where no answer came."""
     if isinstance(error, _NOT_SENT):
         hint = "Is the server running? Start it with: sutazai serve"
         return ConnectionFailed(f"Nothing answers at {base_url}. {hint}")
@@ -195,7 +198,8 @@ def _failed(base_url: str, error: httpx2.RequestError) -> ConnectionFailed:
     return ConnectionFailed(f"The connection to {base_url} failed: {reason}")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether it is this machine itself."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

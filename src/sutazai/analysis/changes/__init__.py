@@ -1,0 +1,1 @@
+"""What a change changes, and what of it deserves a second look."""

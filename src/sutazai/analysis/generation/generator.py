@@ -1,0 +1,262 @@
+"""Tests for a module: generated in one run of the sandbox, proven in another."""
+
+import json
+import os
+from typing import Any, TypeVar
+
+import msgspec
+
+from sutazai.analysis.generation.modules import ModuleToTest
+from sutazai.analysis.generation.shipping import SHIPPED, shipped_files
+from sutazai.analysis.protocol import Place
+from sutazai.analysis.sandbox import MIB, Sandbox, SandboxLimits, SandboxRun
+
+_SOURCE = "/source"
+_INLINE = "project"
+_REQUEST, _RESULT = "request.json", "result.json"
+_GRACE_SECONDS = 30.0
+_PROOF_SECONDS = 120.0
+_PARALLEL = 2
+_MOST_MUTANTS = 400
+
+
+Answer = TypeVar("Answer", bound=msgspec.Struct)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task may ask for: names of functions or classes, a limit of tests, and of time."""
+
+    functions: tuple[str, ...] = ()
+    max_tests: int | None = None
+    seconds: float = 20.0
+
+
+class Untested(msgspec.Struct, frozen=True, kw_only=True):
+    """What no test reaches: a function, its lines, and why; `entirely` if nothing of it is."""
+
+    file: str
+    function: str
+    lines: list[int]
+    entirely: bool
+    reason: str
+
+
+class ModuleTests(msgspec.Struct, kw_only=True):
+    """What came of one module. `failure` says why there is no file of tests."""
+
+    module: ModuleToTest
+    content: str = ""
+    tests: list[str] = []
+    statements: int = 0
+    covered_statements: int = 0
+    branches: int = 0
+    covered_branches: int = 0
+    mutants: int = 0
+    killed: int = 0
+    dropped: dict[str, str] = {}
+    untested: list[Untested] = []
+    failure: str | None = None
+
+
+class _Coverage(msgspec.Struct):
+    statements: int = 0
+    covered_statements: int = 0
+    branches: int = 0
+    covered_branches: int = 0
+    missing_lines: list[int] = []
+
+
+class _Test(msgspec.Struct):
+    name: str
+    function: str
+    kills: list[int]
+
+
+class _Mutant(msgspec.Struct):
+    number: int
+    line: int
+    what: str
+    routine: str
+
+
+class _Routine(msgspec.Struct):
+    function: str
+    lines: list[int]
+    untested: bool
+    reason: str
+
+
+class _Generated(msgspec.Struct):
+    """What the first run answers; it comes from where code that is not ours ran."""
+
+    failure: str | None = None
+    source: str = ""
+    tests: list[_Test] = []
+    mutants: list[_Mutant] = []
+    routines: list[_Routine] = []
+
+
+class _Verified(msgspec.Struct):
+    """What the second run answers."""
+
+    failure: str | None = None
+    source: str = ""
+    dropped: dict[str, str] = {}
+    coverage: _Coverage = msgspec.field(default_factory=_Coverage)
+
+
+class TestGenerator:
+    """Generates tests in a sandbox; nothing of the module is ever run elsewhere."""
+
+    __test__ = False  # it generates tests and is none, whatever pytest thinks of the name
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    async def generate(
+        self, module: ModuleToTest, place: Place | None, options: Options
+    ) -> ModuleTests:
+        """Tests for one module of the project at `place`, or given inline.
+
+        Raises SandboxUnavailable where nothing can be isolated.
+        """
+        generated = await self._run(
+            module, place, "main", _generation(module, options), options.seconds, _Generated
+        )
+        if isinstance(generated, str):
+            return ModuleTests(module=module, failure=generated)
+        if generated.failure is not None or not generated.tests:
+            failure = generated.failure or "nothing in it gives a result that can be asserted"
+            untested = _untested(module, generated.routines, None)
+            return ModuleTests(module=module, failure=failure, untested=untested)
+        verified = await self._run(
+            module, place, "verifying", _proof(module, generated.source), _PROOF_SECONDS, _Verified
+        )
+        if isinstance(verified, str):
+            return ModuleTests(module=module, failure=verified)
+        if verified.failure is not None:
+            return ModuleTests(module=module, failure=verified.failure, dropped=verified.dropped)
+        return _told(module, generated, verified)
+
+    async def _run(
+        self,
+        module: ModuleToTest,
+        place: Place | None,
+        what: str,
+        request: dict[str, Any],
+        seconds: float,
+        kind: type[Answer],
+    ) -> Answer | str:
+        """The answer of one run, or why there is none."""
+        files = {**shipped_files(), _REQUEST: json.dumps(request).encode()}
+        if module.content is not None:
+            files[f"{_INLINE}/{module.name}.py"] = module.content
+        end = await self._sandbox.run(
+            SandboxRun(
+                argv=("python", "-m", f"{SHIPPED}.{what}", _REQUEST, _RESULT),
+                files=files,
+                source=place.root if place is not None and module.content is None else None,
+                hidden=_hidden(place) if module.content is None else (),
+                collect=(_RESULT,),
+                limits=SandboxLimits(
+                    seconds=seconds + _GRACE_SECONDS,
+                    cpu_seconds=int(_PARALLEL * (seconds + _GRACE_SECONDS)),
+                    memory=1024 * MIB,
+                    processes=24,
+                    file_bytes=64 * MIB,
+                ),
+            )
+        )
+        if end.limit is not None:
+            return f"the run went beyond its limit of {end.limit.replace('_', ' ')}"
+        if _RESULT not in end.files:
+            said = end.stderr.decode("utf-8", "replace").strip().splitlines()
+            return f"the run ended early ({said[-1][:200] if said else f'code {end.exit_code}'})"
+        try:
+            return msgspec.json.decode(end.files[_RESULT], type=kind)
+        except msgspec.MsgspecError:
+            return "the run answered something that is no result"
+
+
+def _generation(module: ModuleToTest, options: Options) -> dict[str, Any]:
+    return {
+        "path": _path(module),
+        "module": module.name,
+        "roots": _roots(module),
+        "project": _SOURCE if module.content is None else None,
+        "functions": list(options.functions),
+        "max_tests": options.max_tests,
+        "seconds": options.seconds,
+        "most_mutants": _MOST_MUTANTS,
+        "parallel": _PARALLEL,
+    }
+
+
+def _proof(module: ModuleToTest, source: str) -> dict[str, Any]:
+    return {
+        "path": _path(module),
+        "roots": _roots(module),
+        "file": f"test_{module.name.rpartition('.')[2]}.py",
+        "source": source,
+        "plugin": f"{SHIPPED}.shuffling",
+        "parallel": _PARALLEL,
+    }
+
+
+def _path(module: ModuleToTest) -> str:
+    """Where the module lies in the sandbox; relative to the working folder if it came inline."""
+    return f"{_SOURCE}{module.file}" if module.content is None else f"{_INLINE}/{module.name}.py"
+
+
+def _roots(module: ModuleToTest) -> list[str]:
+    if module.content is not None:
+        return [_INLINE]
+    return [f"{_SOURCE}/{root}".rstrip("/") for root in module.roots]
+
+
+def _hidden(place: Place | None) -> tuple[str, ...]:
+    if place is None:
+        return ()
+    root = os.path.realpath(place.root)
+    paths = [os.path.relpath(os.path.realpath(path), root) for path in place.excluded]
+    return tuple(path for path in paths if path != "." and not path.startswith(".."))
+
+
+def _told(module: ModuleToTest, generated: _Generated, verified: _Verified) -> ModuleTests:
+    kept = [test for test in generated.tests if test.name not in verified.dropped]
+    known = {mutant.number for mutant in generated.mutants}
+    killed = {number for test in kept for number in test.kills} & known
+    coverage = verified.coverage
+    return ModuleTests(
+        module=module,
+        content=verified.source,
+        tests=[test.name for test in kept],
+        statements=coverage.statements,
+        covered_statements=coverage.covered_statements,
+        branches=coverage.branches,
+        covered_branches=coverage.covered_branches,
+        mutants=len(known),
+        killed=len(killed),
+        dropped=verified.dropped,
+        untested=_untested(module, generated.routines, set(coverage.missing_lines)),
+    )
+
+
+def _untested(
+    module: ModuleToTest, routines: list[_Routine], missing: set[int] | None
+) -> list[Untested]:
+    """What the first run gave up on, as far as the measured coverage agrees."""
+    found: list[Untested] = []
+    for routine in routines:
+        lines = routine.lines if missing is None else sorted(set(routine.lines) & missing)
+        if lines:
+            found.append(
+                Untested(
+                    file=module.file,
+                    function=routine.function,
+                    lines=lines,
+                    entirely=routine.untested,
+                    reason=routine.reason,
+                )
+            )
+    return found

@@ -1,0 +1,260 @@
+"""Generates tests for one module: `python -m … request.json result.json`, in the sandbox."""
+
+import ast
+import json
+import os
+import random
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sutazai.analysis.generation.inside import properties
+from sutazai.analysis.generation.inside.exploring import Check, Explorer
+from sutazai.analysis.generation.inside.forks import quiet_streams, run_forked
+from sutazai.analysis.generation.inside.killing import Killer
+from sutazai.analysis.generation.inside.mutants import Mutant, mutants_of
+from sutazai.analysis.generation.inside.observing import Observer
+from sutazai.analysis.generation.inside.reading import Reading, body_lines, read
+from sutazai.analysis.generation.inside.rendering import Rendered, Renderer
+from sutazai.analysis.generation.inside.seeds import calls_of
+from sutazai.analysis.generation.inside.selecting import Group, grouped, most_tests, selected
+from sutazai.analysis.generation.inside.subject import NotLoadable, Subject, load
+
+_CASE_SECONDS = 0.4
+_IMPORT_SECONDS = 20.0
+_FIRST_SEARCH = 0.4
+_MUTANTS = 0.75
+_LAST_HUNT = 0.9
+_HUNTED = 32
+_HUNTS = 12
+
+
+@dataclass
+class Wanted:
+    """The request."""
+
+    path: str
+    module: str
+    roots: list[str]
+    project: str | None
+    functions: list[str]
+    max_tests: int | None
+    seconds: float
+    most_mutants: int
+    parallel: int
+
+
+class Generation:
+    """One run from reading to the finished file."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._started = time.monotonic()
+        self._phases: dict[str, float] = {}
+        self._chance = random.Random(20)  # noqa: S311  # the same input gives the same tests
+        text = Path(wanted.path).read_text("utf-8-sig")
+        self._reading = read(text)
+
+    def run(self) -> dict[str, Any]:
+        """The result, JSON-compatible; NotLoadable where there is no module to test."""
+        wanted, reading = self._wanted, self._reading
+        blocked = reading.accelerators
+        _try_import(wanted, blocked)
+        module = load(wanted.module, wanted.path, wanted.roots, blocked)
+        subject = Subject(reading, module)
+        targets = [
+            target
+            for target in subject.targets()
+            if not wanted.functions or _is_wanted(target.qualname, wanted.functions)
+        ]
+        project = Path(wanted.project) if wanted.project else None
+        calls = calls_of(reading, project, wanted.module)
+        for target in targets:
+            name = target.owner or target.qualname
+            if (
+                "{self}" not in target.template
+                and not target.qualname.rpartition(".")[2][0].islower()
+            ):
+                target.seeds = calls.get(name, [])
+            elif target.owner is None:
+                target.seeds = calls.get(target.qualname, [])
+        observer = Observer(module, wanted.path, _raise_lines(reading), _CASE_SECONDS)
+        explorer = Explorer(subject, targets, observer, wanted.parallel)
+        explorer.explore(self._at(_FIRST_SEARCH))
+        self._tell("explored")
+        checks = explorer.verify(
+            [check for found in explorer.found.values() for check in found.kept]
+        )
+        checks += properties.checks_of(subject, explorer, checks)
+        self._tell("verified")
+        killer = Killer(module, reading, wanted.path, wanted.parallel)
+        mutants = [
+            mutant
+            for mutant in mutants_of(reading.tree, wanted.most_mutants)
+            if not wanted.functions or _is_wanted(mutant.routine, wanted.functions)
+        ]
+        self._chance.shuffle(mutants)
+        kills = killer.kills(mutants, checks, self._at(_MUTANTS))
+        mutants = sorted(
+            (one for one in mutants if one.number in kills), key=lambda one: one.number
+        )
+        self._tell("killed")
+        checks += self._hunt(explorer, killer, mutants, kills, checks)
+        self._tell("hunted")
+        chosen = selected(checks, kills)
+        groups = grouped(chosen, most_tests(reading.statements, wanted.max_tests))
+        order = {name: at for at, name in enumerate([*reading.classes, *reading.routines])}
+        renderer = Renderer(wanted.module, set(reading.state), blocked)
+        source, tests = renderer.render(groups, order)
+        return {
+            "source": source,
+            "tests": [_test(one, kills) for one in tests],
+            "statements": reading.statements,
+            "mutants": [
+                {"number": one.number, "line": one.line, "what": one.what, "routine": one.routine}
+                for one in mutants
+            ],
+            "routines": self._routines(subject, explorer, [one.group for one in tests]),
+            "seconds": round(time.monotonic() - self._started, 2),
+            "phases": self._phases,
+        }
+
+    def _hunt(
+        self,
+        explorer: Explorer,
+        killer: Killer,
+        mutants: list[Mutant],
+        kills: dict[int, set[int]],
+        checks: list[Check],
+    ) -> list[Check]:
+        """Look around the checks that reach a surviving fault for one that notices it."""
+        found: list[Check] = []
+        for _ in range(_HUNTS):
+            alive = [one for one in mutants if not kills.get(one.number)]
+            reaching = {
+                check.target for one in alive for check in killer.covering(one, checks)[:20]
+            }
+            keys = [
+                key for key, known in explorer.found.items() if known.target.qualname in reaching
+            ]
+            if not alive or not keys or time.monotonic() >= self._at(_LAST_HUNT):
+                break
+            more = explorer.more(keys, _HUNTED, self._at(_LAST_HUNT))
+            more = explorer.verify(more)
+            news = killer.kills(alive, more, self._at(_LAST_HUNT))
+            useful = {number for killers in news.values() for number in killers}
+            for number, killers in news.items():
+                kills.setdefault(number, set()).update(killers)
+            found += [check for check in more if check.number in useful]
+        return found
+
+    def _tell(self, phase: str) -> None:
+        self._phases[phase] = round(time.monotonic() - self._started, 2)
+
+    def _at(self, part: float) -> float:
+        return self._started + part * self._wanted.seconds
+
+    def _routines(
+        self, subject: Subject, explorer: Explorer, groups: list[Group]
+    ) -> list[dict[str, Any]]:
+        """Each routine with the lines no test reaches, and why."""
+        seen = {
+            abs(line)
+            for group in groups
+            for check in group.checks
+            for arc in check.arcs
+            for line in arc
+        }
+        unreachable = {one.qualname: one.reason for one in subject.unreachable}
+        discarded = {found.target.qualname: found.discarded for found in explorer.found.values()}
+        found = []
+        for name, routine in self._reading.routines.items():
+            body = body_lines(routine.node)
+            missing = sorted(body - seen)
+            if not missing:
+                continue
+            reason = unreachable.get(name)
+            surroundings = subject.pins.of(name).reasons
+            if reason is None and surroundings:
+                reason = f"it {' and '.join(surroundings)}"
+            if reason is None and len(missing) == len(body):
+                reason = _commonest(discarded.get(name, {}))
+            found.append(
+                {
+                    "function": name,
+                    "lines": missing,
+                    "untested": len(missing) == len(body),
+                    "reason": reason or "no input was found that leads there",
+                }
+            )
+        return found
+
+
+def _is_wanted(qualname: str, functions: list[str]) -> bool:
+    return any(qualname == name or qualname.startswith(f"{name}.") for name in functions)
+
+
+def _raise_lines(reading: Reading) -> set[int]:
+    return {
+        line
+        for node in ast.walk(reading.tree)
+        if isinstance(node, ast.Raise | ast.Assert)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+
+
+def _commonest(discarded: dict[str, int]) -> str | None:
+    if not discarded:
+        return None
+    reason = max(discarded, key=lambda one: discarded[one])
+    return f"every input that was tried ended with: {reason}"
+
+
+def _test(one: Rendered, kills: dict[int, set[int]]) -> dict[str, Any]:
+    numbers = {check.number for check in one.group.checks}
+    killed = sorted(mutant for mutant, killers in kills.items() if killers & numbers)
+    return {"name": one.name, "function": one.group.target, "kills": killed}
+
+
+def _try_import(wanted: Wanted, blocked: list[str]) -> None:
+    """Import the module in a fork first: whatever it does there ends there."""
+
+    def work(send: Any) -> None:
+        quiet_streams()
+        try:
+            load(wanted.module, wanted.path, wanted.roots, blocked)
+            send("")
+        except NotLoadable as error:
+            send(str(error))
+
+    [end] = run_forked([work], seconds=_IMPORT_SECONDS, parallel=1)
+    if not end.messages:
+        raise NotLoadable("importing it ends or stalls the process")
+    if end.messages[0]:
+        raise NotLoadable(end.messages[0])
+
+
+def main(arguments: list[str]) -> None:
+    """Read the request, write the result; both are JSON."""
+    request, result = arguments
+    wanted = Wanted(**json.loads(Path(request).read_text("utf-8")))
+    wanted.path = os.path.realpath(wanted.path)
+    wanted.roots = [os.path.realpath(root) for root in wanted.roots]
+    place = Path(result).absolute()
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    quiet_streams()
+    answer: dict[str, Any]
+    try:
+        answer = Generation(wanted).run()
+    except NotLoadable as error:
+        answer = {"failure": str(error)}
+    except SyntaxError as error:
+        answer = {"failure": f"line {error.lineno} is not valid Python: {error.msg}"}
+    place.write_text(json.dumps(answer), "utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,123 @@
+"""Names of tests: what is called, what happens, and where two would be alike, under what."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from sutazai.analysis.generation.inside.cases import Case
+from sutazai.analysis.generation.inside.selecting import Group
+
+_LONGEST = 70
+_SPOKEN = {
+    "__init__": "", "__new__": "", "__post_init__": "", "__len__": "length", "__eq__": "equality",
+    "__ne__": "inequality", "__lt__": "less_than", "__le__": "at_most", "__gt__": "greater_than",
+    "__ge__": "at_least", "__iter__": "iteration", "__contains__": "membership",
+    "__getitem__": "item", "__setitem__": "item_assignment", "__delitem__": "item_deletion",
+    "__call__": "call", "__enter__": "context", "__exit__": "context", "__str__": "text",
+    "__repr__": "repr", "__hash__": "hash", "__bool__": "truth", "__add__": "addition",
+    "__sub__": "subtraction", "__mul__": "multiplication", "__truediv__": "division",
+}  # fmt: skip
+
+
+class Names:
+    """Gives each test of a file a name of its own."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def name_of(self, group: Group) -> str:
+        """`test_<what is called>_<what happens>`, longer where that is taken."""
+        start = f"test_{_called(group.target)}"
+        outcome = _outcome(group)
+        base = _joined(start, outcome)
+        for name in [base, *_longer(base, group)]:
+            if name not in self._taken and len(name) <= _LONGEST + 20:
+                self._taken.add(name)
+                return name
+        number = 2
+        while f"{base}_{number}" in self._taken:
+            number += 1
+        name = f"{base}_{number}"
+        self._taken.add(name)
+        return name
+
+
+def _called(target: str) -> str:
+    parts = [_SPOKEN.get(part, _snake(part.strip("_"))) for part in target.split(".")]
+    return "_".join(part for part in parts if part)
+
+
+def _outcome(group: Group) -> str:
+    outcomes = {tuple(check.told) for check in group.checks}
+    if len(outcomes) == 1:
+        return "_".join(outcomes.pop())
+    shared: list[str] = []
+    for words in zip(*outcomes, strict=False):
+        if len(set(words)) > 1:
+            break
+        shared.append(words[0])
+    if shared:
+        return "_".join(shared)
+    verbs = sorted({outcome[0] for outcome in outcomes} - {"raises"})
+    return "_".join([*verbs[:2], *(["or", "raises"] if len(verbs) < len(outcomes) else [])])
+
+
+def _longer(base: str, group: Group) -> Iterator[str]:
+    check = group.checks[0]
+    steps = [step.partition("(")[0].rpartition(".")[2] for step in check.case.steps]
+    if steps:
+        yield _joined(base, "after_" + "_and_".join(dict.fromkeys(map(_snake, steps))))
+    given = [name for name, _ in check.case.arguments if not name.startswith("$")]
+    described = [(_snake(name), _described(value)) for name, value in check.case.arguments]
+    for name, words in described:
+        if words:
+            yield _joined(base, f"for_{words}")
+            yield _joined(base, f"for_{_snake(name.strip('$').rpartition(':')[2])}_{words}")
+    if given:
+        yield _joined(base, f"with_{_snake(given[-1])}")
+        yield _joined(base, "with_" + "_and_".join(map(_snake, given[-2:])))
+    if words := _described_call(check.case):
+        yield _joined(base, f"for_{words}")
+
+
+def _described_call(case: Case) -> str:
+    try:
+        tree = ast.parse(case.whole or "None", mode="eval").body
+    except SyntaxError:
+        return ""
+    if isinstance(tree, ast.Call) and tree.args:
+        return _described(ast.unparse(tree.args[0]))
+    return ""
+
+
+def _described(expression: str) -> str:
+    try:
+        value = ast.literal_eval(expression)
+    except (ValueError, SyntaxError, TypeError):
+        return ""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        if value == 0:
+            return "zero"
+        whole = str(abs(value)).replace(".", "_").replace("-", "_").replace("+", "")
+        return f"minus_{whole}" if value < 0 else whole
+    if isinstance(value, str):
+        if not value:
+            return "empty_text"
+        words = re.findall(r"[a-z0-9]+", value.lower())
+        if "\n" in value and len(words) > 2:
+            return "several_lines"
+        return "_".join(words) if value.isascii() and 0 < len(words) <= 4 else ""
+    if isinstance(value, list | tuple | dict | set | bytes):
+        kind = type(value).__name__
+        return f"{kind}_of_{len(value)}" if value else f"empty_{kind}"
+    return ""
+
+
+def _joined(*parts: str) -> str:
+    return re.sub(r"_+", "_", "_".join(part for part in parts if part)).strip("_")
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_")

@@ -1,0 +1,233 @@
+"""Running one case and writing down, as assertions, what came of it."""
+
+import asyncio
+import inspect
+import io
+import itertools
+import re
+import shutil
+import sys
+import tempfile
+import traceback
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sutazai.analysis.generation.inside import cases
+from sutazai.analysis.generation.inside.cases import Script
+from sutazai.analysis.generation.inside.describing import Describer, Told
+from sutazai.analysis.generation.inside.forks import Alarm, OutOfTime
+from sutazai.analysis.generation.inside.tracing import Tracer
+from sutazai.analysis.generation.inside.values import MODULE
+
+_MOST_YIELDED = 20
+_FEW_YIELDED = 5
+# What nobody asks for on purpose: wrong types handed in, not behaviour.
+_ACCIDENTS = (TypeError, AttributeError, NameError, RecursionError, MemoryError, SyntaxError,
+              UnboundLocalError, SystemError, ImportError, AssertionError)  # fmt: skip
+
+
+TOO_LONG = "takes too long"
+
+
+class Discarded(Exception):
+    """A case that says nothing worth asserting; the message says why."""
+
+
+class Folder:
+    """A folder for temporary files that is made when it is first asked for: most never do."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+
+    def made(self) -> Path:
+        """Where it is."""
+        if self.path is None:
+            self.path = Path(tempfile.mkdtemp(prefix="case-"))
+        return self.path
+
+    def remove(self) -> None:
+        """Take it away again."""
+        if self.path is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Namespace(dict[str, Any]):
+    """The names that a test's text may use: fixtures, helpers, modules, the module under test."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        super().__init__({MODULE: module, "pytest": pytest, "re": re, "capsys": _Captured()})
+        self.folder = Folder()
+        self.patch = pytest.MonkeyPatch()
+        self["monkeypatch"] = self.patch
+
+    def __missing__(self, name: str) -> Any:
+        if name == "tmp_path":
+            self[name] = self.folder.made()
+            return self[name]
+        if name in cases.HELPERS:
+            exec(cases.HELPERS[name], self)  # noqa: S102  # our own text
+            return self[name]
+        if name in sys.modules:
+            return sys.modules[name]
+        if name in sys.stdlib_module_names:
+            return __import__(name)
+        raise KeyError(name)
+
+
+class _Captured:
+    """What pytest's `capsys` is to a test, as far as tests here use it."""
+
+    def readouterr(self) -> Any:
+        """Everything printed since the last call."""
+        texts = []
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            texts.append(stream.getvalue() if isinstance(stream, io.StringIO) else "")
+            setattr(sys, name, io.StringIO())
+        return types.SimpleNamespace(out=texts[0], err=texts[1])
+
+
+@contextmanager
+def staged(module: types.ModuleType) -> Iterator[Namespace]:
+    """A namespace with fresh fixtures, undone at the end."""
+    names = Namespace(module)
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+    try:
+        yield names
+    finally:
+        sys.stdout, sys.stderr = streams
+        names.patch.undo()
+        names.folder.remove()
+
+
+class Observer:
+    """Observes cases against one loaded module; `raise_lines` are those of `raise` statements."""
+
+    def __init__(
+        self, module: types.ModuleType, filename: str, raise_lines: set[int], seconds: float
+    ) -> None:
+        self._module = module
+        self.filename = filename
+        self._raise_lines = raise_lines
+        self._seconds = seconds
+
+    def observe(self, script: Script) -> dict[str, Any]:
+        """JSON: `arcs` and either `lines` of a check with `told`, or why there is none."""
+        tracer = Tracer(self.filename)
+        try:
+            with staged(self._module) as names:
+                told = self._run(script, names, tracer)
+        except Discarded as reason:
+            return {"discarded": str(reason), "arcs": sorted(tracer.arcs)}
+        except OutOfTime:
+            return {"discarded": TOO_LONG, "arcs": []}
+        except BaseException as error:  # whatever it is, it is the module's
+            return {"discarded": _short(error), "arcs": []}
+        return {"arcs": sorted(tracer.arcs), "lines": told.lines, "told": told.outcome}
+
+    def _run(self, script: Script, names: Namespace, tracer: Tracer) -> Told:
+        describer = Describer(self._module, names.folder)
+        with Alarm(self._seconds):
+            for statement in script.setup:
+                exec(statement, names)  # noqa: S102  # in the sandbox
+            before = {name: describer.state(eval(name, names)) for name in script.watched}  # noqa: S307  # as above
+            files = describer.files()
+            names["capsys"].readouterr()
+            code = compile(script.call, "<case>", "exec" if script.form == "statement" else "eval")
+            try:
+                with tracer:
+                    told = self._called(script, code, names, describer)
+            except OutOfTime:
+                raise
+            except Discarded:
+                raise
+            except BaseException as error:  # SystemExit is an outcome, too
+                told = self._raised(script, error, describer)
+            printed = names["capsys"].readouterr().out
+            if printed:
+                told.lines += describer.printed(printed)
+            for name in script.watched:
+                told.lines += describer.changes(name, before[name], eval(name, names))  # noqa: S307  # as above
+            told.lines += describer.new_files(files)
+        told.lines[:0] = script.setup
+        if not any("assert " in line or "pytest.raises" in line for line in told.lines):
+            raise Discarded("nothing about its outcome can be asserted")
+        return told
+
+    def _called(
+        self, script: Script, code: types.CodeType, names: Namespace, describer: Describer
+    ) -> Told:
+        call = script.call
+        if script.form == "statement":
+            exec(code, names)  # noqa: S102  # in the sandbox
+            return Told([call], ["changes", "it"])
+        value = eval(code, names)  # noqa: S307  # in the sandbox
+        if inspect.iscoroutine(value):
+            call, value = f"asyncio.run({call})", asyncio.run(value)
+        elif inspect.isasyncgen(value):
+            collect = names["collect"] if "collect" in names else names.__missing__("collect")
+            call, value = f"asyncio.run(collect({call}))", asyncio.run(collect(value))
+        elif hasattr(type(value), "__aenter__") and not hasattr(type(value), "__enter__"):
+            enter = names.__missing__("enter")
+            call, value = f"asyncio.run(enter({call}))", asyncio.run(enter(value))
+        if script.form == "with" and hasattr(type(value), "__enter__"):
+            with value as entered:
+                inner = describer.outcome("value", entered, bare=True)
+            lines = [f"with {call} as value:"] if inner.lines else [f"with {call}:", "    pass"]
+            lines += [f"    {line}" for line in inner.lines]
+            return Told(lines, ["enters", *inner.outcome[1:]])
+        if isinstance(value, types.GeneratorType) or (
+            hasattr(type(value), "__next__") and not isinstance(value, io.IOBase)
+        ):
+            items = list(itertools.islice(value, _MOST_YIELDED + 1))
+            if len(items) > _MOST_YIELDED:
+                if hasattr(value, "close"):
+                    value.close()
+                call = f"list(itertools.islice({call}, {_FEW_YIELDED}))"
+                return describer.outcome(call, items[:_FEW_YIELDED])
+            return describer.outcome(f"list({call})", items, yielded=True)
+        return describer.outcome(call, value)
+
+    def _raised(self, script: Script, error: BaseException, describer: Describer) -> Told:
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [frame for frame in frames if frame.filename == self.filename]
+        is_meant = bool(
+            ours and frames[-1].filename == self.filename and ours[-1].lineno in self._raise_lines
+        )
+        if isinstance(error, _ACCIDENTS) and not is_meant:
+            raise Discarded(_short(error)) from None
+        if not ours and not isinstance(error, SystemExit):
+            raise Discarded(_short(error)) from None
+        if isinstance(error, KeyboardInterrupt | GeneratorExit):
+            raise Discarded(_short(error)) from None
+        call = script.call
+        if script.form == "with":
+            raised = describer.raising(error, f"with {call}:", is_meant=is_meant)
+            raised.lines.append("        pass")
+            return raised
+        return describer.raising(error, self._forced(call, error), is_meant=is_meant)
+
+    def _forced(self, call: str, error: BaseException) -> str:
+        """The call, made to run as it was run here when it raised."""
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        flags = 0
+        for frame in frames:
+            if frame.f_code.co_filename == self.filename:
+                flags = frame.f_code.co_flags
+                break
+        if flags & inspect.CO_COROUTINE:
+            return f"asyncio.run({call})"
+        if flags & inspect.CO_ASYNC_GENERATOR:
+            return f"asyncio.run(collect({call}))"
+        return f"list({call})" if flags & inspect.CO_GENERATOR else call
+
+
+def _short(error: BaseException) -> str:
+    text = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {text[:120]}" if text else type(error).__name__

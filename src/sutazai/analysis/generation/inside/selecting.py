@@ -1,0 +1,133 @@
+"""Which checks are kept: those that add coverage or notice a fault that none before noticed."""
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sutazai.analysis.generation.inside.exploring import Check
+
+_TESTS_PER_STATEMENT = 0.25
+
+
+@dataclass
+class Group:
+    """Checks of one target with one kind of outcome: what becomes one test."""
+
+    target: str
+    verb: str
+    checks: list[Check] = field(default_factory=list)
+    worth: float = 0.0
+
+
+def most_tests(statements: int, asked: int | None) -> int:
+    """The limit: 25 tests for 100 statements, fewer where the task says so, at least one."""
+    limit = max(1, int(statements * _TESTS_PER_STATEMENT))
+    return min(limit, asked) if asked else limit
+
+
+def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[tuple[Check, int]]:
+    """Greedily, the check that adds most first, each with what it added; until nothing is added."""
+    by_check: dict[int, set[int]] = {}
+    for mutant, killers in kills.items():
+        for number in killers:
+            by_check.setdefault(number, set()).add(mutant)
+    arcs_left = set().union(*(check.arcs for check in checks)) if checks else set()
+    mutants_left = {mutant for mutant, killers in kills.items() if killers}
+
+    def gain(check: Check) -> int:
+        killed = len(by_check.get(check.number, set()) & mutants_left)
+        return len(check.arcs & arcs_left) + 2 * killed
+
+    chosen: list[tuple[Check, int]] = []
+    for private in (False, True):
+        # What is private is tested by itself only where nothing public gets that far.
+        some = {check.number: check for check in checks if _is_private(check) is private}
+        heap = [(-gain(check), _cost(check), check.number) for check in some.values()]
+        heapq.heapify(heap)
+        while heap and (arcs_left or mutants_left):
+            claimed, cost, number = heapq.heappop(heap)
+            check = some[number]
+            now = gain(check)
+            if now == 0:
+                continue
+            if -claimed != now:
+                heapq.heappush(heap, (-now, cost, number))
+                continue
+            chosen.append((check, now))
+            arcs_left -= check.arcs
+            mutants_left -= by_check.get(number, set())
+    return chosen
+
+
+def _is_private(check: Check) -> bool:
+    parts = check.target.split(".")
+    return any(part.startswith("_") and not part.endswith("__") for part in parts)
+
+
+def grouped(chosen: Sequence[tuple[Check, int]], limit: int) -> list[Group]:
+    """Tests of few related checks each, at most `limit`.
+
+    Where that is too many, checks of a test need have less in common; what is worth least goes.
+    """
+    groups: list[Group] = []
+    for size, common, joined in _MANNERS:
+        groups = _grouped(chosen, size, common, joined=joined)
+        if len(groups) <= limit:
+            break
+    groups.sort(key=lambda group: -group.worth)
+    return groups[:limit]
+
+
+def _kind(check: Check) -> str:
+    """The exception, or the kind of value."""
+    return " ".join(check.told[:2]) if check.told[0] != "raises" else " ".join(check.told)
+
+
+def _verb(check: Check) -> str:
+    return check.told[0]
+
+
+def _nothing(_check: Check) -> str:
+    return ""
+
+
+_Manner = tuple[int, Callable[[Check], str], bool]
+_MANNERS: tuple[_Manner, ...] = (
+    (3, _kind, False), (5, _kind, False), (6, _verb, False), (4, _kind, True), (6, _verb, True),
+    (8, _nothing, True),
+)  # fmt: skip
+"""Size of a test, what its checks have in common, and whether those with a set-up are joined."""
+
+
+def _grouped(
+    chosen: Sequence[tuple[Check, int]],
+    size: int,
+    common: Callable[[Check], str],
+    *,
+    joined: bool,
+) -> list[Group]:
+    groups: list[Group] = []
+    open_groups: dict[tuple[str, str, bool], Group] = {}
+    for check, worth in chosen:
+        plain = _is_plain(check)
+        key = (check.target, common(check), plain)
+        group = open_groups.get(key)
+        if group is None or not (plain or joined) or len(group.checks) >= size:
+            group = Group(check.target, check.told[0])
+            groups.append(group)
+            open_groups[key] = group
+        group.checks.append(check)
+        group.worth += worth
+    return groups
+
+
+def _is_plain(check: Check) -> bool:
+    """Whether a check stands by itself, with nothing set up before it."""
+    lines = check.lines
+    if check.told[0] == "raises":
+        return len(lines) == 2 and lines[0].startswith("with pytest.raises(")
+    return len(lines) == 1 and lines[0].startswith("assert ")
+
+
+def _cost(check: Check) -> int:
+    return len(check.body) + 40 * len(check.lines) + (60 if check.told[0] == "raises" else 0)

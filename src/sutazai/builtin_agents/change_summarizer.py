@@ -1,0 +1,103 @@
+"""The agent that says what a change changes: `change-summarizer-01`."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
+from sutazai.analysis.changes.summary import SummaryRequest, summarise_change
+from sutazai.analysis.globs import InputError
+from sutazai.analysis.pool import AnalysisPool
+from sutazai.analysis.protocol import Place
+from sutazai.builtin_agents.code_input import CodeInput
+
+
+class ChangeSummarizer:
+    """Reads a diff, or commits of the workspace's repository.
+
+    A diff's files are looked up where the task says: in the workspace, or in a repository. The
+    pool is the caller's to close.
+    """
+
+    def __init__(self, *, pool: AnalysisPool, code: CodeInput) -> None:
+        self._pool = pool
+        self._code = code
+        self._description = AgentDescription(
+            agent_id="change-summarizer-01",
+            name="Change Summarizer",
+            type="specialist",
+            capabilities=("change_summary",),
+            max_capacity=5,
+        )
+
+    @property
+    def description(self) -> AgentDescription:
+        """Who this is."""
+        return self._description
+
+    async def handle(self, assignment: Assignment, context: TaskContext) -> dict[str, Any]:
+        """What changed (`files`, `symbols`), `risks`, a `checklist` and a `changelog` line."""
+        try:
+            request = _request(assignment.metadata)
+        except InputError as error:
+            raise AgentError(str(error)) from None
+        await context.progress(10)
+        async with self._place(assignment.metadata) as place:
+            request = msgspec.structs.replace(request, place=place)
+            made = await self._pool.call(summarise_change, request)
+        await context.progress(100, files=len(made.files), risks=len(made.risks))
+        added = sum(one.added for one in made.files)
+        return {
+            "summary": made.summary,
+            "files": msgspec.to_builtins(made.files),
+            "symbols": msgspec.to_builtins(made.symbols),
+            "symbols_truncated": made.symbols_truncated,
+            "risk": {"level": made.level, "score": made.score},
+            "risks": msgspec.to_builtins(made.risks),
+            "checklist": made.checklist,
+            "changelog": (
+                {"kind": made.changelog_kind, "line": made.changelog_line}
+                if made.changelog_kind
+                else None
+            ),
+            "commits": msgspec.to_builtins(made.commits),
+            "base": made.base,
+            "head": made.head,
+            "metrics": {
+                "files_changed": len(made.files),
+                "lines_added": added,
+                "lines_removed": sum(one.removed for one in made.files),
+            },
+            "left_out": made.left_out,
+            "model": None,
+        }
+
+    @asynccontextmanager
+    async def _place(self, metadata: Mapping[str, Any]) -> AsyncIterator[Place | None]:
+        """Where the files of the change are, None for nowhere."""
+        named = {name: metadata.get(name) for name in ("repository", "branch")}
+        if named["repository"] is None and self._code.workspace is None:
+            named["code"] = "nothing is looked up"
+        async with self._code.opened(named) as given:
+            yield given.what.place
+
+
+def _request(metadata: Mapping[str, Any]) -> SummaryRequest:
+    diff, base, head = (metadata.get(name) for name in ("diff", "base", "head"))
+    for name, value in (("diff", diff), ("base", base), ("head", head)):
+        if value is not None and (not isinstance(value, str) or not value.strip()):
+            raise InputError(f"`{name}` must be a string that is not empty.")
+    if diff is not None:
+        if base is not None or head is not None:
+            raise InputError("Give either a `diff`, or `base` and `head`.")
+        return SummaryRequest(diff=diff)
+    if base is None:
+        raise InputError("Give a `diff`, or the commits as `base` and `head` (default HEAD).")
+    if metadata.get("repository") is not None:
+        raise InputError(
+            "Repositories are fetched without their history; give the `diff`, or a range of the "
+            "workspace's own commits."
+        )
+    return SummaryRequest(base=base, head=head or "HEAD")
