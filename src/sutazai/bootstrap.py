@@ -206,6 +206,10 @@ async def _start_work(
     # Right above the hub, so that Redis is told of the agents' coming and going, too.
     shared = [redis] if redis else []
     await _start(stack, hub, *shared, models.reach, host, tasks, assignments, scheduler, rescuer)
+    if redis is not None:
+        lease = settings.lease_seconds
+        door = redis.agents(directory=directory, assignments=assignments, lease_seconds=lease)
+        await _start(stack, door)
     await chores.ensure()
     await worker.start()
     streams = EventStreams(feed=feed, hub=hub)
