@@ -41,3 +41,10 @@ async def test_a_change_summary_is_a_task(server: Server) -> None:
     assert call["evidence"][0]["line"] == 2
     task = await submit(server.user, "change_summary", metadata={"base": "HEAD~1"})
     assert (await ended(server.user, task["task_id"]))["status"] == "failed"
+
+
+async def test_a_log_analysis_is_a_task(server: Server) -> None:
+    log = "".join(f"2026-11-25 10:00:{n:02} ERROR cannot reach 10.0.0.{n}\n" for n in range(30))
+    result = await result_of(server, "log_analysis", log=log)
+    assert [one["template"] for one in result["templates"]] == ["cannot reach <IP>"]
+    assert result["metrics"]["by_severity"] == {"error": 30}

@@ -2,12 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from sutazai.agents.contract import AgentDescription, Assignment, TaskContext
+from sutazai.agents.contract import AgentDescription, Assignment, ResultCache, TaskContext
 from sutazai.analysis.findings import Finding, FindingType
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
@@ -87,6 +87,18 @@ class CodeReviewer:
             issues_found=metrics["issues_found"],
         )
         return answer
+
+    async def is_cached(
+        self, task_type: str, metadata: Mapping[str, Any], cache: ResultCache, *, has_model: bool
+    ) -> bool | None:
+        """See `Foreseeing`; nothing is fetched, and no model asked, to find out."""
+        if metadata.get("repository") is not None:
+            return None
+        async with self._code.opened(metadata) as given:
+            wanted_types(task_type, metadata)
+            facts = await self._reviewer.is_cached(given.what, cache)
+        asks = has_model and metadata.get("model") is not False
+        return None if facts and asks else facts
 
 
 def findings_of(result: ReviewResult, types: frozenset[FindingType]) -> list[Finding]:
