@@ -24,7 +24,7 @@ _ALIKE = 0.6
 _SHORTEST = 3
 _LONGEST = 2_000
 
-_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[\w¿¡])|(?<=[。！？])")  # noqa: RUF001  # CJK
+_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[\w¿¡])|(?<=[。！？])")  # noqa: RUF001  # Chinese ends its sentences so
 _ABBREVIATED = re.compile(
     r"(?:\b(?:mr|mrs|ms|dr|prof|sr|jr|st|vs|etc|e\.g|i\.e|cf|al|inc|ltd|co|no|fig|eq|vol|pp?|ca|bzw"
     r"|z\.b|d\.h|u\.a|approx|dept|est|gen|gov|rev|sen|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)"
