@@ -11,13 +11,16 @@ from sutazai.agents.service import AgentDirectory
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.repositories import Repositories
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
+from sutazai.builtin_agents.bug_diagnoser import BugDiagnoser
 from sutazai.builtin_agents.change_summarizer import ChangeSummarizer
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
 from sutazai.builtin_agents.doc_generator import DocGenerator
+from sutazai.builtin_agents.log_analyst import LogAnalyst
 from sutazai.builtin_agents.master_coordinator import MasterCoordinator
 from sutazai.builtin_agents.performance_analyst import PerformanceAnalyst
+from sutazai.builtin_agents.refactoring_advisor import RefactoringAdvisor
 from sutazai.builtin_agents.security_analyst import SecurityAnalyst
 from sutazai.builtin_agents.test_generator import TestGeneratorAgent
 from sutazai.builtin_agents.text_assistant import TextAssistant
@@ -81,9 +84,12 @@ def built_in_agents(
         ),
         TypeChecker(pool=pool, code=code),
         DocGenerator(pool=pool, code=code, sandbox=sandbox),
+        LogAnalyst(pool=pool, code=code),
+        BugDiagnoser(pool=pool, code=code, sandbox=sandbox),
         ChangeSummarizer(pool=pool, code=code),
         TestGeneratorAgent(pool=pool, code=code, sandbox=sandbox),
         PerformanceAnalyst(pool=pool, code=code, sandbox=sandbox),
+        RefactoringAdvisor(pool=pool, code=code, sandbox=sandbox),
     ]
 
 

@@ -48,6 +48,7 @@ from sutazai.events.feed import EventFeed
 from sutazai.events.hub import EventHub
 from sutazai.events.model import NewEvent, Origin
 from sutazai.events.streams import EventStreams
+from sutazai.findings.service import Findings
 from sutazai.identity.hooks import Change
 from sutazai.identity.passwords import Passwords
 from sutazai.identity.service import Identity
@@ -66,7 +67,7 @@ from sutazai.tasks.statistics import Statistics
 from sutazai.telemetry.host import Host
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
-from sutazai.work_parts import Above, make_engine, make_outside, make_runner
+from sutazai.work_parts import Above, make_engine, make_outside, make_runner, make_workflows
 from sutazai.workflows.retention import purge_executions
 from sutazai.workflows.service import Workflows
 
@@ -184,7 +185,7 @@ async def _start_work(
     idempotency = Idempotency(secret=secret)
     callbacks, courier, guard = _callbacks(stack, settings, database, secret)
     models = make_models(settings, database, instruments, tracing)
-    above = Above(callbacks, lambda: workflows)  # the workflows are made further down
+    above = Above(callbacks, lambda: workflows, lambda: findings)  # made further down
     runner = make_runner(database, registry, directory, agents, models, above, instruments, tracing)
     statistics = Statistics(database=database)
     chores = _chores(settings, database, callbacks, idempotency, identity, statistics, models)
@@ -194,7 +195,9 @@ async def _start_work(
     )
     tasks = make_tasks(database, hub, directory, runner, guard, tracing)
     assignments, outside = make_outside(settings, database, runner, directory, builtin, instruments)
-    workflows = Workflows(database=database, tasks=tasks, directory=directory)
+    workflows = make_workflows(database, tasks, directory, agents, models)
+    workspace = str(settings.workspace.absolute())
+    findings = Findings(database=database, tasks=tasks, workspace=workspace)
     schedules = _schedules(settings, database, tasks, workflows, identity)
     handlers |= {callback_jobs.KIND: courier, **workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)
@@ -214,6 +217,7 @@ async def _start_work(
         workflows=workflows,
         schedules=schedules,
         callbacks=callbacks,
+        findings=findings,
         registry=registry,
         outside=outside,
         assignments=assignments,

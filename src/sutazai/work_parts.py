@@ -17,13 +17,16 @@ from sutazai.engine.job import Consumer, Handler
 from sutazai.engine.rescuer import Rescuer
 from sutazai.engine.scheduler import Scheduler
 from sutazai.engine.worker import Worker
+from sutazai.findings.service import Findings
 from sutazai.llm.reach import Reach
 from sutazai.llm.service import Models
 from sutazai.schedules import firing
 from sutazai.settings import Settings
 from sutazai.tasks.assignments import Assignments
-from sutazai.tasks.cache import DatabaseResultCache
+from sutazai.tasks.cache import DatabaseResultCache, PeekingCache
+from sutazai.tasks.foresight import Foresight
 from sutazai.tasks.runner import TaskRunner
+from sutazai.tasks.service import Tasks
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
 from sutazai.workflows import approvals
@@ -34,10 +37,11 @@ CHORES = (recurring.CONSUMER, callback_jobs.CONSUMER, approvals.CONSUMER, firing
 
 
 class Above(NamedTuple):
-    """Who hears of the ends of tasks; the workflows are made after the runner."""
+    """Who hears of the results and ends of tasks; all but the first are made after the runner."""
 
     callbacks: Callbacks
     workflows: Callable[[], Workflows]
+    findings: Callable[[], Findings]
 
 
 def make_runner(
@@ -51,7 +55,7 @@ def make_runner(
     tracing: Tracing | None,
 ) -> TaskRunner:
     """What gives claimed tasks to their agents."""
-    callbacks, workflows = above
+    callbacks, workflows, findings = above
     return TaskRunner(
         database=database,
         registry=registry,
@@ -59,6 +63,7 @@ def make_runner(
         agents=agents,
         cache=DatabaseResultCache.factory(database=database, registry=registry),
         models=models,
+        remember=lambda *found: findings().remember(*found),
         before_tasks_end=[lambda *told: workflows().before_tasks_end(*told)],
         on_task_ended=[
             callbacks.on_task_ended,
@@ -68,6 +73,24 @@ def make_runner(
         instruments=instruments,
         tracing=tracing,
     )
+
+
+def make_workflows(
+    database: Database,
+    tasks: Tasks,
+    directory: AgentDirectory,
+    agents: Sequence[Agent],
+    models: Models,
+) -> Workflows:
+    """The workflows, whose plans ask the agents of this process what they have done already."""
+    peeking = PeekingCache(database=database)
+    foresight = Foresight(
+        directory=directory,
+        agents=agents,
+        cache=peeking,
+        has_model=lambda: models.reach.is_available,
+    )
+    return Workflows(database=database, tasks=tasks, directory=directory, foresees=foresight)
 
 
 def make_engine(

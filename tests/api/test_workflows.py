@@ -171,6 +171,52 @@ async def test_a_plan_tells_the_order_the_agents_and_the_time_and_executes_nothi
     assert listed.json()["executions"] == []
 
 
+async def test_a_plan_tells_which_steps_are_done_already(server: Server) -> None:
+    fresh = {"type": "code_review", "agent": "code-reviewer-01"}
+    workflow_id = await created(
+        server.developer,
+        step("given", **fresh, input={"code": "input.code"}),
+        step("other", **fresh, metadata={"code": "print(2)  # never reviewed"}),
+        step("left", **fresh, when="input.thorough", metadata={}),
+        step("later", "given", **fresh, input={"code": "steps.given.output.summary"}),
+        step("each", **fresh, for_each={"items": "input.codes"}, input={"code": "item"}),
+        step("wrong", **fresh, metadata={"file": "/nowhere.py"}),
+        step("far", **fresh, metadata={"repository": "https://example.com/a"}),
+        step("silent"),
+        step("ask", type="approval"),
+    )
+    code = "def planned(text):\n    return eval(text)\n"
+    given: JSON = {"code": code, "codes": [code], "thorough": False}
+
+    async def cached() -> JSON:
+        path = f"/workflows/{workflow_id}/plan"
+        plan = (await server.developer.post(path, json={"input": given})).json()
+        return {one["step_id"]: one["cached"] for one in plan["steps"]}
+
+    open_ones = dict.fromkeys(["left", "later", "each", "wrong", "far", "silent", "ask"])
+    rate = await _cache_rate(server)
+    assert await cached() == {"given": False, "other": False, **open_ones}
+    # Who only looks does not spoil the figures.
+    assert await _cache_rate(server) == rate
+    review = step("a", type="code_review", metadata={"code": code})
+    ended = await over(server.developer, await begun(server.developer, review))
+    assert ended["status"] == "completed"
+    assert await cached() == {"given": True, "other": False, **open_ones}
+    # The same code with another character is another input.
+    given["code"] += " "
+    assert (await cached())["given"] is False
+    # And what the plan says is what then happens.
+    again = step("a", type="code_review", metadata={"code": code})
+    ended = await over(server.developer, await begun(server.developer, again))
+    assert ended["steps"][0]["output"]["metrics"]["cache_hit"] is True
+
+
+async def _cache_rate(server: Server) -> float | None:
+    shown = (await server.admin.get("/agents/code-reviewer-01")).json()
+    rate: float | None = shown["metrics"]["cache_hit_rate"]
+    return rate
+
+
 def _calls(workflow_id: str, execution_id: str) -> list[tuple[str, str, Any]]:
     body = {"name": "mine", "steps": [step("a")]}
     return [

@@ -4,10 +4,11 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-# What the libraries in between add of their own (versions, organisations, tracing) stays here.
+# What the libraries in between add of their own (versions, organisations, keys that they found in
+# the environment) stays here.
 _HEADERS = frozenset(
     {
-        *("host", "authorization", "x-api-key", "anthropic-version", "anthropic-beta"),
+        *("host", "anthropic-version", "anthropic-beta"),
         *("content-type", "content-length", "transfer-encoding", "accept", "accept-encoding"),
         *("connection", "user-agent"),
     }
@@ -17,8 +18,9 @@ _HEADERS = frozenset(
 class OnlyTo(httpx2.AsyncBaseTransport):
     """Lets requests through to one origin, whatever else the libraries above may want."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, key: str | None) -> None:
         self._origin = _origin(url)
+        self._key = key
         # Pings, proxies and the rest of the environment's wishes do not count here.
         self._inner = httpx2.AsyncHTTPTransport(trust_env=False)
 
@@ -30,6 +32,8 @@ class OnlyTo(httpx2.AsyncBaseTransport):
             if name.lower() not in _HEADERS:
                 del request.headers[name]
         request.headers["user-agent"] = "sutazai"
+        if self._key is not None:
+            request.headers["authorization"] = f"Bearer {self._key}"
         return await self._inner.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -43,8 +47,8 @@ def _origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or "").lower(), port
 
 
-def client_for(url: str, *, seconds: float) -> httpx2.AsyncClient:
+def client_for(url: str, *, key: str | None, seconds: float) -> httpx2.AsyncClient:
     """A client that reaches this origin alone, follows no redirects and heeds no proxies."""
     return httpx2.AsyncClient(
-        transport=OnlyTo(url), timeout=seconds, trust_env=False, follow_redirects=False
+        transport=OnlyTo(url, key=key), timeout=seconds, trust_env=False, follow_redirects=False
     )

@@ -32,6 +32,7 @@ OLLAMA, OPENAI, ANTHROPIC = "ollama", "openai", "anthropic"
 PROVIDERS = (OLLAMA, OPENAI, ANTHROPIC)
 OLLAMA_PORT = 11434
 
+_ANTHROPIC = "2026-10-21"
 _CLIENT = "sutazai.adapters.only_to"
 _PROBE_SECONDS = 5.0
 _MOST_MODELS = 1_000
@@ -74,7 +75,9 @@ class PydanticServer:
             await asyncio.to_thread(importlib.import_module, _CLIENT)
             from sutazai.adapters.only_to import client_for
 
-            self._client = self._client or client_for(self._url, seconds=self._seconds)
+            self._client = self._client or client_for(
+                self._url, key=self._key, seconds=self._seconds
+            )
         return self._client
 
     # --- which models there are
@@ -87,10 +90,11 @@ class PydanticServer:
         import httpx2
 
         path = "/api/tags" if self.provider == OLLAMA else "/v1/models"
+        headers = {"anthropic-version": _ANTHROPIC} if self.provider == ANTHROPIC else {}
         try:
             async with (
                 asyncio.timeout(_PROBE_SECONDS),
-                client.stream("GET", self._url + path, headers=self._headers()) as answer,
+                client.stream("GET", self._url + path, headers=headers) as answer,
             ):
                 body = bytearray()
                 async for piece in answer.aiter_bytes():
@@ -116,13 +120,6 @@ class PydanticServer:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-
-    def _headers(self) -> dict[str, str]:
-        if self._key is None:
-            return {}
-        if self.provider == ANTHROPIC:
-            return {"x-api-key": self._key, "anthropic-version": "2023-06-01"}
-        return {"authorization": f"Bearer {self._key}"}
 
     # --- asking one
 
@@ -172,8 +169,12 @@ class PydanticServer:
             http_client=client,
             max_retries=0,
         )
+        # Else an answer that broke off would pass for a short one.
+        whole = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
         if urlsplit(self._url).hostname == "api.openai.com":
-            return OpenAIChatModel(name, provider=OpenAIProvider(openai_client=sdk))
+            official = OpenAIProvider(openai_client=sdk)
+            profile = merge_profile(official.model_profile(name), whole)
+            return OpenAIChatModel(name, provider=official, profile=profile)
         provider: Any = (
             OllamaProvider(openai_client=sdk)
             if self.provider == OLLAMA
@@ -182,6 +183,7 @@ class PydanticServer:
         # The older name of the limit is the one that every such server knows.
         profile = merge_profile(
             provider.model_profile(name),
+            whole,
             OpenAIModelProfile(
                 openai_chat_supports_max_completion_tokens=False,
                 supports_json_schema_output=True,
@@ -259,6 +261,8 @@ async def _read(stream: "StreamedResponse", request: Request, on_text: OnText) -
                 raise ModelFailed("The server sent far more than it was asked for.")
             pieces.append(piece)
             on_text(piece)
+    if stream.finish_reason is None:
+        raise ModelFailed("The answer broke off in the middle.", is_passing=True)
     text = "".join(pieces)
     usage = stream.usage
     estimated = not (usage.input_tokens or usage.output_tokens)

@@ -34,7 +34,7 @@ _WRITTEN = {
 }
 # Of those that are given out for a moment to what needs a user of its own.
 _USERS = range(61_184, 65_520)
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 30.0  # a busy machine is slow to start it, too
 _REPORT_HEAD = 64 * 1024
 _CHUNK = 64 * 1024
 
@@ -90,29 +90,36 @@ class LinuxSandbox:
         given = sum(-(-len(content) // 4096) * 4096 for _, content in files)
         binds, links, environment = self._interpreter
         masks: list[str] = []
+        replaced: list[tuple[str, bytes]] = []
         if run.source is not None:
             source = os.path.realpath(run.source)
             if not Path(source).is_dir():
                 raise ValueError(f"The source {run.source!r} is no folder.")
             binds = [*binds, (source, "/source", True)]
             masks += [f"/source/{_resolved(source, _inside(path))}" for path in run.hidden]
+            for path, content in run.replaced.items():
+                replaced.append((f"/source/{_resolved(source, _inside(path))}", bytes(content)))
         for excluded in self._excluded:
             masks += [
                 target + excluded[len(source) :]
                 for source, target, _ in binds
                 if excluded.startswith(source + "/")
             ]
+        environment = {**environment, **run.environment}
+        paths = [run.environment.get("PYTHONPATH"), self._interpreter[2]["PYTHONPATH"]]
+        environment["PYTHONPATH"] = ":".join(filter(None, paths))
         argv = [sys.executable if run.argv[0] == "python" else run.argv[0], *run.argv[1:]]
         return {
             "user": user,
             "argv": argv,
-            "environment": {**environment, **run.environment},
+            "environment": environment,
             "stdin": bytes(run.stdin),
             "files": files,
             "collect": [_inside(path) for path in run.collect],
             "binds": binds,
             "links": links,
             "masks": masks,
+            "replaced": replaced,
             "etc": _WRITTEN,
             "scratch_bytes": run.limits.file_bytes + given,
             "limits": msgspec.to_builtins(run.limits),
@@ -329,6 +336,11 @@ def _unavailable(said: str) -> SandboxUnavailable:
         remedy = "The sandbox knows x86_64 and aarch64; run the server on one of these."
     elif int(number) == errno.ENOSYS or not _is_new_enough():
         remedy = "It needs Linux 5.14 or newer with all system calls; upgrade the kernel."
+    elif int(number) in (errno.EACCES, errno.EUSERS) and stage in ("mounts", "run"):
+        remedy = (
+            "Run the server as an ordinary user who can reach its own Python, or as root with all "
+            "of root's capabilities."
+        )
     else:
         remedy = _remedy()
     return SandboxUnavailable(

@@ -1,7 +1,7 @@
 """What an agent is: the same contract for the built-in ones and for those from outside."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -167,6 +167,21 @@ class TaskContext(Protocol):
         """Have a workflow executed, on the terms of `delegate`, and wait for its end.
 
         One that failed or was cancelled is an outcome, too. It is in no list of workflows.
+        """
+        ...
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """An agent that can tell beforehand whether it has done a task's work already; optional."""
+
+    async def is_cached(
+        self, task_type: str, metadata: Mapping[str, Any], cache: ResultCache, *, has_model: bool
+    ) -> bool | None:
+        """Whether `handle` would now answer from the cache alone, for this very input.
+
+        `has_model`: a language model can be reached. None where only doing it would tell. Does none
+        of the work, and keeps nothing. AgentError where the task could not be done.
         """
         ...
 

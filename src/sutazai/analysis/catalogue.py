@@ -7,12 +7,14 @@ A code that stands in no row here is not reported: selecting is the catalogue's 
 from sutazai.analysis.catalogue_configuration import CONFIGURATION
 from sutazai.analysis.catalogue_dependencies import DEPENDENCIES
 from sutazai.analysis.catalogue_quality import QUALITY
+from sutazai.analysis.catalogue_refactoring import REFACTORING
 from sutazai.analysis.catalogue_security import SECURITY
 from sutazai.analysis.catalogue_types import TYPES
 from sutazai.analysis.rule import Rule
 
 RULES: dict[str, Rule] = {
-    rule.name: rule for rule in (*SECURITY, *QUALITY, *DEPENDENCIES, *TYPES, *CONFIGURATION)
+    rule.name: rule
+    for rule in (*SECURITY, *QUALITY, *DEPENDENCIES, *TYPES, *CONFIGURATION, *REFACTORING)
 }
 
 BY_CODE: dict[str, Rule] = {code: rule for rule in RULES.values() for code in rule.codes}

@@ -17,7 +17,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     `cyclomatic` counts the ways through it. `cognitive` counts what a reader has to keep in mind:
     each break in the flow, and one more for each level that it is nested in. `nesting` is the
-    deepest level, `lines` those from `def` to the end.
+    deepest level, `lines` those from `def` to the end, without the docstring's.
     """
 
     file: str
@@ -55,9 +55,16 @@ def _measure(module: Module, node: _Function) -> Measured:
         cyclomatic=1 + sum(map(_ways, _own(node))),
         cognitive=reading.total,
         nesting=reading.deepest,
-        lines=end - node.lineno + 1,
+        lines=end - node.lineno + 1 - _docstring_lines(node),
         parameters=len(named) + bool(arguments.vararg) + bool(arguments.kwarg),
     )
+
+
+def _docstring_lines(function: _Function) -> int:
+    match function.body:
+        case [ast.Expr(value=ast.Constant(value=str())) as first, *_]:
+            return (first.end_lineno or first.lineno) - first.lineno + 1
+    return 0
 
 
 def _own(function: _Function) -> Iterator[ast.AST]:

@@ -28,8 +28,8 @@ _ABSORBS = {
     "server-side-request-forgery": "url-scheme-unchecked",
 }
 # Their word on severity and confidence stands; that of others is weighed with the catalogue's.
-_KNOWS_BEST = {"sutazai", "mypy"}
-_ENGINE_RANK = {"sutazai": 0, "ruff": 1, "bandit": 2, "mypy": 3}
+_KNOWS_BEST = {"sutazai", "mypy", "vulture"}
+_ENGINE_RANK = {"sutazai": 0, "ruff": 1, "bandit": 2, "mypy": 3, "vulture": 4}
 
 
 def merge(

@@ -91,6 +91,14 @@ class Reviewer:
             analysers=collected.analysers,
         )
 
+    async def is_cached(self, what: Reviewable, cache: ReviewCache) -> bool:
+        """Whether there is a kept review of every file, as it is now, by today's analysers."""
+        collected = await self._pool.collect(
+            Collect(place=what.place, patterns=what.patterns, inline=what.inline)
+        )
+        keys = [ref.key for ref in collected.files]
+        return bool(keys) and (await _cached(cache, keys)).keys() >= set(keys)
+
     async def _fresh(
         self, place: Place | None, refs: list[FileRef], told: "_Told"
     ) -> list[FileReview]:

@@ -31,13 +31,15 @@ class SandboxRun(msgspec.Struct, frozen=True, kw_only=True):
     (relative path to content) are written into the private working folder, which is gone
     afterwards; of it `collect` (relative paths of regular files) is brought back. `source` is an
     absolute path of a folder that is shown read-only at `/source`. Files and folders named in
-    `hidden` (relative to `source`) are empty there, and the files cannot be read.
+    `hidden` (relative to `source`) are empty there, and the files cannot be read. Of those in
+    `replaced`, which must exist there, another content is shown.
     """
 
     argv: tuple[str, ...]
     files: Mapping[str, bytes] = {}
     source: str | None = None
     hidden: tuple[str, ...] = ()
+    replaced: Mapping[str, bytes] = {}
     stdin: bytes = b""
     environment: Mapping[str, str] = {}
     collect: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ neither `..` nor a link swapped in at the last moment leads out of it. Only regu
 """
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -92,6 +93,18 @@ class Workspace:
 
     def read(self, parts: tuple[bytes, ...]) -> bytes:
         """The whole content of a regular file. Raises NotReadable with the reason."""
+        with self.opened(parts) as file:
+            status = os.fstat(file.fileno())
+            most = self._limits.file_bytes
+            content = b"" if status.st_size > most else file.read(most + 1)
+            if status.st_size > most or len(content) > most:
+                size = max(status.st_size, len(content))
+                raise NotReadable(f"larger than {most:,} bytes ({size:,})")
+        return content
+
+    @contextmanager
+    def opened(self, parts: tuple[bytes, ...]) -> Iterator[io.BufferedReader]:
+        """A regular file of any size, to be read in pieces. Raises NotReadable with the reason."""
         try:
             with self._opened(parts[:-1]) as folder:
                 # Looked at before it is opened: opening a device or a FIFO can have effects.
@@ -102,15 +115,9 @@ class Workspace:
         except OSError as error:
             raise NotReadable(_os_reason(error)) from None
         with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise NotReadable("not a regular file")
-            most = self._limits.file_bytes
-            content = b"" if status.st_size > most else file.read(most + 1)
-            if status.st_size > most or len(content) > most:
-                size = max(status.st_size, len(content))
-                raise NotReadable(f"larger than {most:,} bytes ({size:,})")
-        return content
+            yield file
 
     def resolve(self, parts: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """The same place without symbolic links. Raises InputError where that is outside."""

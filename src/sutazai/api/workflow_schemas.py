@@ -42,6 +42,13 @@ class PlannedStep(BaseModel):
     step_id: str
     type: str
     agents: Annotated[list[str], Field(description="those online that could take it")]
+    cached: Annotated[
+        bool | None,
+        Field(
+            description="whether it would be answered from the result cache, as everything is now; "
+            "null where that cannot be told before it runs"
+        ),
+    ]
     shortest_seconds: float | None
     longest_seconds: float | None
 

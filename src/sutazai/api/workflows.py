@@ -102,7 +102,7 @@ class WorkflowRequest(Input):
 
 
 class ExecuteRequest(Input):
-    """What to execute a workflow with."""
+    """What to execute a workflow with, or to plan it for."""
 
     input: dict[str, Any] = Field(default_factory=dict)
 
@@ -280,9 +280,15 @@ async def list_executions(
     responses=errors(403, 404),
     dependencies=[needs("read", "workflows")],
 )
-async def plan_workflow(workflow_id: WorkflowId, services: CurrentServices) -> Response:
-    """The order, who could take each step now, and how long it should take. Executes nothing."""
-    plan = await services.workflows.definitions.plan(workflow_id)
+async def plan_workflow(
+    workflow_id: WorkflowId, services: CurrentServices, body: ExecuteRequest | None = None
+) -> Response:
+    """The order, who could take each step now, how long it should take, and what is done already.
+
+    Executes nothing.
+    """
+    given = {} if body is None else body.input
+    plan = await services.workflows.definitions.plan(workflow_id, given)
     return answer(
         {
             "workflow_id": plan.workflow.workflow_id,
@@ -293,6 +299,7 @@ async def plan_workflow(workflow_id: WorkflowId, services: CurrentServices) -> R
                     "step_id": step.step_id,
                     "type": step.type,
                     "agents": step.agents,
+                    "cached": step.cached,
                     "shortest_seconds": _seconds(step.shortest),
                     "longest_seconds": _seconds(step.longest),
                 }

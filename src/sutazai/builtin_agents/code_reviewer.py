@@ -2,17 +2,18 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from sutazai.agents.contract import AgentDescription, Assignment, TaskContext
+from sutazai.agents.contract import AgentDescription, Assignment, ResultCache, TaskContext
 from sutazai.analysis.findings import Finding, FindingType
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.reviewer import Reviewer, ReviewResult
 from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.model_review import Added, ModelReview, ranked, shown
 from sutazai.builtin_agents.review_input import wanted_types
 
 MAX_ISSUES = 10_000
@@ -35,6 +36,7 @@ class CodeReviewer:
 
     def __init__(self, *, pool: AnalysisPool, code: CodeInput) -> None:
         self._reviewer = Reviewer(pool)
+        self._model = ModelReview(pool)
         self._code = code
         self._description = AgentDescription(
             agent_id="code-reviewer-01",
@@ -68,7 +70,15 @@ class CodeReviewer:
             result = await self._reviewer.review(given.what, context.cache, report)
             if not result.files:
                 raise InputError(nothing_reviewed(result))
-        answer = review_answer(result, types, time.perf_counter() - started)
+            findings = findings_of(result, types)
+            seconds = time.perf_counter() - started
+            added = None
+            if context.model.is_available and metadata.get("model") is not False:
+                known = {one.fingerprint for review in result.files for one in review.findings}
+                added = await self._model.add_to(given.what, findings, context, known=known)
+        answer = review_answer(result, types, seconds)
+        if added is not None:
+            _join(answer, findings, added, context)
         answer["repository"] = given.repository
         metrics = answer["metrics"]
         await context.progress(
@@ -78,15 +88,49 @@ class CodeReviewer:
         )
         return answer
 
+    async def is_cached(
+        self, task_type: str, metadata: Mapping[str, Any], cache: ResultCache, *, has_model: bool
+    ) -> bool | None:
+        """See `Foreseeing`; nothing is fetched, and no model asked, to find out."""
+        if metadata.get("repository") is not None:
+            return None
+        async with self._code.opened(metadata) as given:
+            wanted_types(task_type, metadata)
+            facts = await self._reviewer.is_cached(given.what, cache)
+        asks = has_model and metadata.get("model") is not False
+        return None if facts and asks else facts
+
+
+def findings_of(result: ReviewResult, types: frozenset[FindingType]) -> list[Finding]:
+    """The findings of these types, worst first."""
+    findings = [
+        finding for review in result.files for finding in review.findings if finding.type in types
+    ]
+    return sorted(findings, key=lambda finding: finding.sort_key)
+
+
+def _join(
+    answer: dict[str, Any], findings: Sequence[Finding], added: Added, context: TaskContext
+) -> None:
+    """Put what a model added into an answer, marked as the model's; the facts' figures stay."""
+    told = [shown(finding, added) for finding in ranked(findings[:MAX_ISSUES], added)]
+    own = [shown(finding, added) for finding in added.observations]
+    answer["issues"] = told + own
+    answer["model"] = (context.model.report() or {}) | {
+        "findings_assessed": len(added.assessments),
+        "fixes_proven": len(added.fixes),
+        "fixes_refused": added.fixes_refused,
+        "findings_added": len(own),
+        "findings_dropped": added.observations_dropped,
+        "problem": added.problem,
+    }
+
 
 def review_answer(
     result: ReviewResult, types: frozenset[FindingType], seconds: float
 ) -> dict[str, Any]:
     """The result of a review task, of the findings of these types."""
-    findings = [
-        finding for review in result.files for finding in review.findings if finding.type in types
-    ]
-    findings.sort(key=lambda finding: finding.sort_key)
+    findings = findings_of(result, types)
     answer: dict[str, Any] = {
         "summary": summarise(findings),
         "issues": msgspec.to_builtins(findings[:MAX_ISSUES]),

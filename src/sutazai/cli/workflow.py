@@ -63,11 +63,17 @@ def show(workflow_id: WorkflowId, output: Output = Format.TABLE, url: Url = None
 
 
 @app.command()
-def plan(workflow_id: WorkflowId, output: Output = Format.TABLE, url: Url = None) -> None:
+def plan(
+    workflow_id: WorkflowId,
+    given: Inputs = None,
+    input_file: InputFile = None,
+    output: Output = Format.TABLE,
+    url: Url = None,
+) -> None:
     """Say what an execution would do, and execute nothing."""
     from sutazai.cli import workflow_actions
 
-    workflow_actions.plan(workflow_id, output=output, url=url)
+    workflow_actions.plan(workflow_id, given or [], input_file, output=output, url=url)
 
 
 @app.command()

@@ -116,29 +116,38 @@ def _details(step: Mapping[str, Any]) -> str:
     return "; ".join(said)
 
 
-def plan(workflow_id: str, *, output: Format, url: str | None) -> None:
+def plan(
+    workflow_id: str,
+    given: Sequence[str],
+    input_file: Path | None,
+    *,
+    output: Format,
+    url: str | None,
+) -> None:
     """Print what an execution would do."""
+    value = object_of(given, input_file)
     with connect(url) as client:
-        found = client.plan_workflow(workflow_id)
+        found = client.plan_workflow(workflow_id, value)
     if output is Format.JSON:
         print_json(found)
         return
     steps = {one["step_id"]: one for one in found["steps"]}
     ordinary = [name for stage in found["order"] for name in stage]
     rows = [
-        (str(number), name, steps[name]["type"], steps[name]["agents"], _range(steps[name]))
+        (str(number), *_planned(steps[name]))
         for number, stage in enumerate(found["order"], 1)
         for name in stage
     ]
     # What only a failure brings about is in no stage.
-    rows += [
-        ("-", name, one["type"], one["agents"], _range(one))
-        for name, one in steps.items()
-        if name not in ordinary
-    ]
-    print_table(("STAGE", "STEP", "TYPE", "AGENTS", "USUALLY TAKES"), rows)
+    rows += [("-", *_planned(one)) for name, one in steps.items() if name not in ordinary]
+    print_table(("STAGE", "STEP", "TYPE", "AGENTS", "CACHED", "USUALLY TAKES"), rows)
     whole = _range(found)
     print(f"\nThe whole usually takes {whole}." if whole != _UNKNOWN else "")
+
+
+def _planned(step: Mapping[str, Any]) -> tuple[object, ...]:
+    cached = {True: "yes", False: "no", None: "-"}[step["cached"]]
+    return step["step_id"], step["type"], step["agents"], cached, _range(step)
 
 
 def _range(found: Mapping[str, Any]) -> str:

@@ -260,7 +260,9 @@ class Assignments:
         running = remote_store.count_running(connection, agent.agent_id)
         outside.note_load(connection, agent.agent_id, running)
         if not end.final:
-            return TaskStatus.QUEUED, agent.agent_id
+            # What is claimable again at once counts as processing all the while.
+            waits = end.run_at is not None
+            return TaskStatus.QUEUED if waits else TaskStatus.PROCESSING, agent.agent_id
         done = isinstance(outcome, Succeeded)
         return TaskStatus.COMPLETED if done else TaskStatus.FAILED, agent.agent_id
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,7 @@ from sutazai.events.model import NewEvent, Origin
 from sutazai.limits.idempotency import Replayable
 from sutazai.tasks.service import Tasks
 from sutazai.workflows import finding_store, graph, store
+from sutazai.workflows.foreseen import Foresees, cached_steps
 from sutazai.workflows.model import (
     APPROVAL,
     MOST_DEPTH,
@@ -29,13 +30,17 @@ from sutazai.workflows.settling import RESOURCE
 
 
 class PlannedStep(NamedTuple):
-    """A step before it runs: who can do it now, and how long (µs) tasks of its type took."""
+    """A step before it runs: who can do it now, and how long (µs) tasks of its type took.
+
+    `cached`: it would be answered from the result cache; None where that cannot be told.
+    """
 
     step_id: str
     type: str
     agents: list[str]
     shortest: int | None
     longest: int | None
+    cached: bool | None = None
 
 
 class Plan(NamedTuple):
@@ -55,10 +60,13 @@ class Plan(NamedTuple):
 class Definitions:
     """The definitions."""
 
-    def __init__(self, *, database: Database, tasks: Tasks, directory: AgentDirectory) -> None:
+    def __init__(
+        self, *, database: Database, tasks: Tasks, directory: AgentDirectory, foresees: Foresees
+    ) -> None:
         self._database = database
         self._tasks = tasks
         self._directory = directory
+        self._foresees = foresees
 
     async def create(
         self,
@@ -145,9 +153,12 @@ class Definitions:
 
         await self._database.run(unit)
 
-    async def plan(self, workflow_id: str) -> Plan:
-        """What an execution would do now; executes nothing."""
-        return await self._database.read(partial(self._plan, workflow_id))
+    async def plan(self, workflow_id: str, given: dict[str, Any]) -> Plan:
+        """What an execution with this input would do now; executes nothing."""
+        plan = await self._database.read(partial(self._plan, workflow_id))
+        cached = await cached_steps(self._foresees, plan.workflow.definition, given)
+        steps = [step._replace(cached=cached[step.step_id]) for step in plan.steps]
+        return plan._replace(steps=steps)
 
     def _plan(self, workflow_id: str, connection: Connection) -> Plan:
         workflow = existing(workflow_id, connection)

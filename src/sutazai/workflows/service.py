@@ -13,15 +13,21 @@ from sutazai.workflows.approvals import Expiry
 from sutazai.workflows.definitions import Definitions
 from sutazai.workflows.executions import Executions
 from sutazai.workflows.for_tasks import ForTasks
+from sutazai.workflows.foreseen import Foresees
 from sutazai.workflows.settling import APPROVAL_KIND
 
 
 class Workflows:
     """What is defined, what is executed, and what the engine and the tasks need of both."""
 
-    def __init__(self, *, database: Database, tasks: Tasks, directory: AgentDirectory) -> None:
+    def __init__(
+        self, *, database: Database, tasks: Tasks, directory: AgentDirectory, foresees: Foresees
+    ) -> None:
+        """`foresees` says of plans' steps whether they would be answered from the cache."""
         self._advancer = advancer = Advancer(tasks=tasks, on_execution_ended=self._ended)
-        self.definitions = Definitions(database=database, tasks=tasks, directory=directory)
+        self.definitions = Definitions(
+            database=database, tasks=tasks, directory=directory, foresees=foresees
+        )
         self.executions = Executions(database=database, tasks=tasks, advancer=advancer)
         for_tasks = ForTasks(
             definitions=self.definitions, executions=self.executions, advancer=advancer

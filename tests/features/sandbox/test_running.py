@@ -100,6 +100,23 @@ async def test_hidden_files_and_folders_are_empty(python: Python, tmp_path: Path
     assert end.stdout.splitlines() == [b"/source/below/hidden/file -", b"/source/seen/file seen"]
 
 
+async def test_files_of_the_source_can_be_replaced_for_one_run(
+    python: Python, tmp_path: Path
+) -> None:
+    module = tmp_path / "pkg/module.py"
+    module.parent.mkdir()
+    module.write_text("VALUE = 1")
+    code = "import sys; sys.path.insert(0, '/source'); from pkg import module; print(module.VALUE)"
+    replaced = {"pkg/module.py": b"VALUE = 2"}
+    end = await python(code, source=str(tmp_path), replaced=replaced)
+    assert (end.stdout, end.stderr) == (b"2\n", b"")
+    end = await python(
+        "open('/source/pkg/module.py', 'w')", source=str(tmp_path), replaced=replaced
+    )
+    assert b"Read-only" in end.stderr
+    assert (await python(code, source=str(tmp_path))).stdout == b"1\n"
+
+
 async def test_a_missing_program_says_so(sandbox: LinuxSandbox) -> None:
     end = await sandbox.run(SandboxRun(argv=("no-such-program",)))
     assert end.exit_code == 127

@@ -26,6 +26,8 @@ from sutazai.identity.users import Users
 from sutazai.schedules import firing
 from sutazai.schedules.model import Firing, Schedule, ScheduleDraft, Timing, WorkflowCall
 from sutazai.schedules.service import Schedules
+from sutazai.tasks.cache import PeekingCache
+from sutazai.tasks.foresight import Foresight
 from sutazai.tasks.model import TaskDraft, TaskEnded, TaskFilter
 from sutazai.tasks.service import Tasks
 from sutazai.workflows.model import Definition, Step
@@ -53,7 +55,15 @@ class Rig:
             ends=_NobodyWaits(),
             check_callback_url=_accept,
         )
-        self.workflows = Workflows(database=database, tasks=self.tasks, directory=directory)
+        foresight = Foresight(
+            directory=directory,
+            agents=[],
+            cache=PeekingCache(database=database),
+            has_model=lambda: False,
+        )
+        self.workflows = Workflows(
+            database=database, tasks=self.tasks, directory=directory, foresees=foresight
+        )
         self.hasher = Passwords(memory_kib=8, time_cost=1, parallelism=1)
         self.users = Users(database=database, hasher=self.hasher, on_change=ignore, now=self.now)
         self.schedules = Schedules(

@@ -247,3 +247,30 @@ async def test_configuration_in_the_workspace_does_not_steer_the_review(
     result = await handle(agent, {})
     [issue] = [issue for issue in result["issues"] if issue["type"] == "security"]
     assert {evidence["engine"] for evidence in issue["evidence"]} == {"ruff", "bandit"}
+
+
+async def test_it_foresees_an_answer_from_the_cache_only_while_nothing_has_changed(
+    agent: CodeReviewer, workspace: Path
+) -> None:
+    context, metadata = Context(), {"files": ["src/**/*.py"]}
+    cache = context.cache
+    assert isinstance(cache, Cache)
+
+    async def cached(more: Mapping[str, Any] = {}, *, has_model: bool = False) -> bool | None:
+        given = {**metadata, **more}
+        return await agent.is_cached("code_review", given, cache, has_model=has_model)
+
+    assert await cached() is False
+    await agent.handle(assignment(metadata), context)
+    kept = dict(cache.entries)
+    assert await cached() is True
+    assert await cached({"rules": ["security"]}) is True
+    # A model may have more to say, unless nobody asks it.
+    assert await cached(has_model=True) is None
+    assert await cached({"model": False}, has_model=True) is True
+    assert await cached({"repository": "https://example.com/a"}) is None
+    with pytest.raises(AgentError):
+        await cached({"rules": ["nonsense"]})
+    (workspace / "src" / "auth" / "module.py").write_text(CODE + "# more\n")
+    assert await cached() is False
+    assert cache.entries == kept

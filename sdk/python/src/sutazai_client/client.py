@@ -225,9 +225,17 @@ class SutazAIClient:
         """Take a workflow away; its executions go on and can be read."""
         self._transport.call("DELETE", f"/workflows/{_part(workflow_id)}")
 
-    def plan_workflow(self, workflow_id: str, **given: Any) -> dict[str, Any]:
-        """What an execution would do: order, agents, time; executes nothing."""
-        return self._dict("POST", f"/workflows/{_part(workflow_id)}/plan", body=given or None)
+    def plan_workflow(
+        self,
+        workflow_id: str,
+        input: Mapping[str, Any] | None = None,  # noqa: A002  # the API's word
+    ) -> dict[str, Any]:
+        """What an execution with this input would do: order, agents, what is cached, time.
+
+        Executes nothing.
+        """
+        path = f"/workflows/{_part(workflow_id)}/plan"
+        return self._dict("POST", path, body={"input": dict(input or {})})
 
     def execute_workflow(
         self,

@@ -28,7 +28,8 @@ def build(spec: dict[str, Any], *, user: int, machine: str, translate: int | Non
         for source, target, private in spec["binds"]
     ]
     devices = [(kernel.clone_tree(f"/dev/{name}"), f"dev/{name}") for name in _DEVICES]
-    kernel.mount("tmpfs", _BASE, "tmpfs", _QUIET, "mode=0755,size=1m,nr_inodes=8192")
+    size = (1 << 20) + sum(4096 + len(content) for _, content in spec["replaced"])
+    kernel.mount("tmpfs", _BASE, "tmpfs", _QUIET, f"mode=0755,size={size},nr_inodes=65536")
     os.chdir(_BASE)
     _folder("proc")
     kernel.mount("proc", "proc", "proc", _QUIET | kernel.MS_NOEXEC, "subset=pid")
@@ -42,6 +43,8 @@ def build(spec: dict[str, Any], *, user: int, machine: str, translate: int | Non
     _write_etc(spec["etc"], user)
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink(f"/proc/self/fd{target}", f"dev/{name}")
+    for number, (target, content) in enumerate(spec["replaced"]):
+        _replace(f"etc/replaced-{number}", target.lstrip("/"), content)
     for target in spec["masks"]:
         _cover(target.lstrip("/"))
     kernel.pivot_root(machine)
@@ -113,6 +116,15 @@ def _write(path: str, content: bytes) -> None:
         file.write(content)
 
 
+def _replace(copy: str, target: str, content: bytes) -> None:
+    """Show a copy of our own where a file of the source is."""
+    _write(copy, content)
+    tree = kernel.clone_tree(copy)
+    kernel.set_attributes(tree, _READ_ONLY)
+    kernel.attach(tree, target)
+    os.close(tree)
+
+
 def _cover(target: str) -> None:
     """Put something empty where something is that must not be seen."""
     try:
@@ -124,4 +136,6 @@ def _cover(target: str) -> None:
     elif mode != 0o120000:
         with contextlib.suppress(FileExistsError):
             os.close(os.open("etc/nothing", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o000))
-        kernel.attach(kernel.clone_tree("etc/nothing"), target)
+        tree = kernel.clone_tree("etc/nothing")
+        kernel.attach(tree, target)
+        os.close(tree)

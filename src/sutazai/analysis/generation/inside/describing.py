@@ -1,5 +1,6 @@
 """Outcomes as assertions: of values, exceptions, objects, changed state, output and files."""
 
+import ast
 import inspect
 import math
 import re
@@ -8,7 +9,7 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sutazai.analysis.generation.inside.literals import LONGEST, Literals
 
@@ -16,6 +17,15 @@ _MOST_ATTRIBUTES = 6
 _MOST_FILES = 3
 _MESSAGE = 80
 _LONG_FLOAT = 9
+
+
+_NOWHERE = Path("/nothing/is/here")
+
+
+class Folder(Protocol):
+    """Where temporary files go; `path` is None as long as there are none."""
+
+    path: Path | None
 
 
 @dataclass
@@ -29,14 +39,21 @@ class Told:
 class Describer:
     """Describes what happened around one module in one folder for temporary files."""
 
-    def __init__(self, module: types.ModuleType, folder: Path) -> None:
+    def __init__(self, module: types.ModuleType, folder: Folder) -> None:
         self._module = module
-        self._folder = folder
+        self._place = folder
         self._literals = Literals(module)
+
+    @property
+    def _folder(self) -> Path:
+        return self._place.path or _NOWHERE
 
     def outcome(self, call: str, value: Any, *, yielded: bool = False, bare: bool = False) -> Told:
         """Assertions that the call gives this value."""
         words = ["yields" if yielded else "returns", *_words(value)]
+        if (is_comparison := _is_comparison(call)) and value is True:
+            return Told([f"assert {call}"], words)
+        call = f"({call})" if is_comparison else call
         if value is None:
             return Told([f"assert {call} is None"], words)
         if isinstance(value, bool):
@@ -119,6 +136,8 @@ class Describer:
     def files(self) -> dict[str, bytes]:
         """The files in the folder for temporary files."""
         found: dict[str, bytes] = {}
+        if self._place.path is None:
+            return found
         for path in sorted(self._folder.rglob("*"))[:100]:
             if path.is_file() and path.stat().st_size < 10_000:
                 found[path.relative_to(self._folder).as_posix()] = path.read_bytes()
@@ -221,6 +240,13 @@ _LOOKS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("__str__", "str({})", str),
     ("getvalue", "{}.getvalue()", lambda thing: thing.getvalue()),
 )
+
+
+def _is_comparison(call: str) -> bool:
+    """Whether it binds less than the comparison that an assertion makes of it."""
+    return isinstance(
+        ast.parse(call, mode="eval").body, ast.Compare | ast.BoolOp | ast.Lambda | ast.IfExp
+    )
 
 
 def _assertion(place: str, text: str) -> str:

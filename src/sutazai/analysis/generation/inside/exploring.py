@@ -4,15 +4,17 @@ import os
 import random
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import partial
+from functools import cached_property, partial
+from types import CodeType
 from typing import Any
 
 from sutazai.analysis.generation.inside.cases import Arguments, Case, Slot, Target, script
 from sutazai.analysis.generation.inside.forks import Alarm, OutOfTime, Send, run_forked
 from sutazai.analysis.generation.inside.observing import TOO_LONG, Observer, staged
-from sutazai.analysis.generation.inside.reading import Words
+from sutazai.analysis.generation.inside.reading import Words, body_lines
 from sutazai.analysis.generation.inside.subject import Subject
 from sutazai.analysis.generation.inside.tracing import Arc, Tracer
 from sutazai.analysis.generation.inside.values import MODULE
@@ -54,6 +56,14 @@ class Check:
         """The statements as one text."""
         return "\n".join(self.lines)
 
+    @cached_property
+    def code(self) -> CodeType | None:
+        """The statements, compiled once for all the times that they are run."""
+        try:
+            return compile(self.body, "<check>", "exec")
+        except SyntaxError:
+            return None
+
 
 @dataclass
 class Found:
@@ -89,29 +99,41 @@ class Explorer:
         self._numbers = 0
         reading = subject.reading
         self.found = {
-            target.template + target.form: Found(target, _words(subject, target.qualname))
-            for target in targets
+            _key(target): Found(target, _words(subject, target.qualname)) for target in targets
+        }
+        self._makers = {
+            target.owner: target for target in targets if target.owner and _is_maker(target)
         }
         self.covered: set[Arc] = set()
-        self._lines = {
-            name: set(range(routine.lines[0], routine.lines[1] + 1))
-            for name, routine in reading.routines.items()
-        }
+        self._known_receivers: dict[str, list[str]] = {}
+        self._seen: set[int] = set()
+        self._lines = {name: body_lines(one.node) for name, one in reading.routines.items()}
 
     def explore(self, until: float) -> None:
         """Search until the time (monotonic) or until nothing new turns up."""
         makers = [found for found in self.found.values() if _is_maker(found.target)]
         others = [found for found in self.found.values() if not _is_maker(found.target)]
-        for group in (makers, others):
-            batches = [(found, self._first(found)) for found in group]
-            self._run(batches, until)
+        self._run([(found, self._first(found)) for found in makers], until)
+        self._refresh()
+        self._run([(found, self._first(found)) for found in others], until)
+        self._refresh()
         while time.monotonic() < until:
             active = [found for found in self.found.values() if self._is_promising(found)]
             if not active:
                 return
-            self._chance.shuffle(active)
-            batches = [(found, self._next(found, _BATCH)) for found in active[:6]]
-            self._run(batches, until)
+            # Most tries go where most lines are missing.
+            weights = [1.0 + 2.0 * self._missing(found) for found in active]
+            picked = self._chance.choices(active, weights, k=min(3 * self._parallel, len(active)))
+            chosen = {_key(found.target): found for found in picked}
+            self._run([(found, self._next(found, _BATCH)) for found in chosen.values()], until)
+
+    def _refresh(self) -> None:
+        """Offer the objects that can be made by now as inputs."""
+        self._known_receivers.clear()
+        for target in self._subject.targets():
+            found = self.found.get(_key(target))
+            if found is not None:
+                found.target.slots = target.slots
 
     def more(self, keys: Sequence[str], count: int, until: float) -> list[Check]:
         """New cases around what is known of these targets: whatever differs in its outcome."""
@@ -181,12 +203,13 @@ class Explorer:
         if not is_new and (len(found.kept) >= most or exact in found.tried):
             return False
         self.covered |= arcs
+        self._seen |= {line for arc in arcs for line in arc}
         found.tried.add(exact)
         self._numbers += 1
         found.kept.append(Check(self._numbers, case, seen["lines"], told, arcs, seconds))
         if is_new or count == 0:
             found.seeds.append(case)
-        return is_new or count == 0
+        return is_new
 
     def _learn(self, target: Target, case: Case) -> None:
         """Remember how an object was made."""
@@ -199,11 +222,12 @@ class Explorer:
         if text not in made and len(made) < _MADE and not needs and len(text) < 120:
             made.append(text)
 
+    def _missing(self, found: Found) -> int:
+        """How many lines of a target no case has run yet."""
+        return len(self._lines.get(found.target.qualname, set()) - self._seen)
+
     def _is_promising(self, found: Found) -> bool:
-        lines = self._lines.get(found.target.qualname, set())
-        seen = {line for arc in self.covered for line in arc}
-        missing = len(lines - seen)
-        most = _FRUITLESS * (3 if missing else 1)
+        most = _FRUITLESS * (4 if self._missing(found) else 1)
         if found.is_hopeless:
             return False
         return found.fruitless < most and bool(found.target.slots or found.target.owner)
@@ -282,7 +306,7 @@ class Explorer:
         if receivers is None:
             return None
         given = self._sample(target.slots)
-        case = Case(target.qualname, given, self._chance.choice(receivers))
+        case = Case(target.qualname, given, self._receiver(target, receivers))
         if target.owner and "{self}" in target.template and self._chance.random() < 0.5:
             return self._with_steps(case, target)
         return case
@@ -309,6 +333,14 @@ class Explorer:
                 steps.append(_renamed(step.call, name))
         return Case(case.target, case.arguments, case.receiver, tuple(steps))
 
+    def _receiver(self, target: Target, known: list[str]) -> str:
+        """One that was made before, or half of the time another, with arguments by chance."""
+        maker = self._makers.get(target.owner or "")
+        if maker is None or "{self}" not in target.template or self._chance.random() < 0.5:
+            return self._chance.choice(known)
+        made = script(Case(maker.qualname, self._sample(maker.slots)), maker)
+        return self._chance.choice(known) if made.setup else made.call
+
     def _sample(self, slots: Sequence[Slot]) -> Arguments:
         given = []
         for slot in slots:
@@ -322,7 +354,9 @@ class Explorer:
     def _receivers(self, target: Target) -> list[str] | None:
         if target.owner is None or "{self}" not in target.template:
             return [""]
-        return self._subject.receivers(target.owner) or None
+        if target.owner not in self._known_receivers:
+            self._known_receivers[target.owner] = self._subject.receivers(target.owner)
+        return self._known_receivers[target.owner] or None
 
     def verify(self, checks: list[Check]) -> list[Check]:
         """Those that pass again elsewhere: other zone, other chance; with the arcs they take."""
@@ -349,11 +383,9 @@ class Explorer:
         for check in checks:
             tracer = Tracer(self._observer.filename)
             started = time.thread_time()
-            if traced:
-                with tracer:
-                    ok = passes(self._subject.module, check.body, _CHECK_SECONDS)
-            else:
-                ok = passes(self._subject.module, check.body, _CHECK_SECONDS)
+            with tracer if traced else nullcontext():
+                ended = verdict(self._subject.module, check, _CHECK_SECONDS)
+            ok = ended is Verdict.PASSED
             send([ok, sorted(tracer.arcs), time.thread_time() - started])
 
 
@@ -365,12 +397,13 @@ class Verdict(Enum):
     LATE = "late"
 
 
-def verdict(module: Any, body: str, seconds: float) -> Verdict:
-    """How the statements of a check end against this module, within this processor time."""
+def verdict(module: Any, check: Check, seconds: float) -> Verdict:
+    """How a check ends against this module, within this processor time."""
+    if check.code is None:
+        return Verdict.FAILED
     try:
-        code = compile(body, "<check>", "exec")
         with staged(module) as names, Alarm(seconds):
-            exec(code, names)  # noqa: S102  # in the sandbox
+            exec(check.code, names)  # noqa: S102  # in the sandbox
     except OutOfTime:
         return Verdict.LATE
     except BaseException:  # any way of failing is one
@@ -378,9 +411,8 @@ def verdict(module: Any, body: str, seconds: float) -> Verdict:
     return Verdict.PASSED
 
 
-def passes(module: Any, body: str, seconds: float) -> bool:
-    """Whether the statements of a check run through against this module."""
-    return verdict(module, body, seconds) is Verdict.PASSED
+def _key(target: Target) -> str:
+    return f"{target.qualname} {target.form} {target.template}"
 
 
 def _is_maker(target: Target) -> bool:

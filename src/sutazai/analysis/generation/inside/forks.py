@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from _pytest.capture import DontReadFromInput
+
 Send = Callable[[Any], None]
 Work = Callable[[Send], None]
 
@@ -150,6 +152,7 @@ def _ring(_signal: int, _frame: object) -> None:
 
 def quiet_streams() -> None:
     """Streams for a child whose descriptors lead nowhere."""
-    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123  # for the child's life
+    # Reading from it fails, as it does in a test.
+    sys.stdin = DontReadFromInput()
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  # as above
     sys.stderr = sys.stdout

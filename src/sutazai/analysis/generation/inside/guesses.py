@@ -1,12 +1,11 @@
-"""What an unannotated parameter may be, from how it is used; and texts that patterns match."""
+"""What an unannotated parameter may be, from how it is used."""
 
 import ast
-import random
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from sutazai.analysis.generation.inside.reading import Function, dotted
+from sutazai.analysis.generation.inside.reading import Function, Reading, Routine, dotted
 
 _STRING_METHODS = {
     "split", "strip", "lower", "upper", "startswith", "endswith", "encode", "splitlines", "rsplit",
@@ -48,20 +47,86 @@ class Guess:
         """Believe in `kind` a bit more."""
         self.kinds[kind] = self.kinds.get(kind, 0) + weight
 
+    def learn(self, other: "Guess") -> None:
+        """Believe what is known of the parameter that this one becomes."""
+        for kind, weight in other.kinds.items():
+            self.add(kind, weight)
+        self.compared += [one for one in other.compared if one not in self.compared]
+
     @property
     def best(self) -> list[str]:
         """The kinds, likeliest first."""
         return sorted(self.kinds, key=lambda kind: -self.kinds[kind])
 
 
-def guesses(node: Function, constants: dict[str, Any]) -> dict[str, Guess]:
-    """A guess for each parameter of a function, by its uses; aliases (`y = x`) are followed."""
+class Guesser:
+    """Guesses for the routines of one module; what they hand on is looked at where it arrives."""
+
+    def __init__(self, reading: Reading, constants: dict[str, Any]) -> None:
+        self._reading = reading
+        self._constants = constants
+        self._known: dict[str, dict[str, Guess]] = {}
+
+    def of(self, routine: Routine) -> dict[str, Guess]:
+        """A guess for each parameter, by its uses.
+
+        Here, in the methods that find it in `self`, and in the functions that it is handed to.
+        """
+        if routine.qualname in self._known:
+            return self._known[routine.qualname]
+        names = parameters_of(routine.node)
+        found = {name: Guess() for name in names}
+        self._known[routine.qualname] = found
+        alias = _aliases(routine.node, set(names))
+        for node in self._bodies(routine):
+            for below in ast.walk(node):
+                _look(below, alias, found, self._constants)
+        self._handed_on(routine, alias, found)
+        _told(routine.node, found)
+        return found
+
+    def _bodies(self, routine: Routine) -> list[Function]:
+        """The routine's own body, and for a constructor those of the other methods."""
+        bodies = [routine.node]
+        if routine.name in ("__init__", "__new__") and routine.owner:
+            bodies += [
+                other.node
+                for other in self._reading.routines.values()
+                if other.owner == routine.owner and other is not routine
+            ]
+        return bodies
+
+    def _handed_on(self, routine: Routine, alias: dict[str, str], found: dict[str, Guess]) -> None:
+        for call in ast.walk(routine.node):
+            if not isinstance(call, ast.Call):
+                continue
+            callee = self._callee(dotted(call.func), routine)
+            if callee is None or callee is routine:
+                continue
+            names = [name for name in parameters_of(callee.node) if name not in ("self", "cls")]
+            given = [*zip(names, call.args, strict=False)]
+            given += [(one.arg, one.value) for one in call.keywords if one.arg]
+            for name, value in given:
+                if isinstance(value, ast.Name) and value.id in alias:
+                    arrived = self.of(callee).get(name)
+                    if arrived is not None:
+                        found[alias[value.id]].learn(arrived)
+
+    def _callee(self, name: str, routine: Routine) -> Routine | None:
+        routines = self._reading.routines
+        if name.startswith(("self.", "cls.")) and routine.owner:
+            return routines.get(f"{routine.owner}.{name.partition('.')[2]}")
+        return routines.get(name) or routines.get(f"{name}.__init__")
+
+
+def parameters_of(node: Function) -> list[str]:
+    """The names of a function's parameters, without `*args` and `**kwargs`."""
     arguments = node.args
-    names = [one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-    found = {name: Guess() for name in names}
-    alias = _aliases(node, set(names))
-    for below in ast.walk(node):
-        _look(below, alias, found, constants)
+    return [one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+
+
+def _told(node: Function, found: dict[str, Guess]) -> None:
+    """What docstring and name say."""
     documented = ast.get_docstring(node) or ""
     for name, guess in found.items():
         if told := re.search(
@@ -74,18 +139,21 @@ def guesses(node: Function, constants: dict[str, Any]) -> dict[str, Guess]:
         for pattern, kind in _NAMES:
             if re.fullmatch(pattern, name.lower()):
                 guess.add(kind, 2)
-    return found
 
 
 def _aliases(node: Function, names: set[str]) -> dict[str, str]:
+    """Names, and attributes of `self`, that stand for a parameter."""
     alias = {name: name for name in names}
     for below in ast.walk(node):
         if isinstance(below, ast.Assign) and len(below.targets) == 1:
             target, value = below.targets[0], below.value
             while isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
                 value = value.func.value  # `x.strip().lower()` is still x in another form
-            if isinstance(target, ast.Name) and isinstance(value, ast.Name) and value.id in alias:
-                alias.setdefault(target.id, alias[value.id])
+            if isinstance(value, ast.BoolOp):
+                value = value.values[0]  # `x or default`
+            written = dotted(target)
+            if written and isinstance(value, ast.Name) and value.id in alias:
+                alias.setdefault(written, alias[value.id])
     return alias
 
 
@@ -93,9 +161,8 @@ def _look(
     node: ast.AST, alias: dict[str, str], found: dict[str, Guess], constants: dict[str, Any]
 ) -> None:
     def guess_of(expression: ast.AST) -> Guess | None:
-        if isinstance(expression, ast.Name) and expression.id in alias:
-            return found[alias[expression.id]]
-        return None
+        written = dotted(expression)
+        return found[alias[written]] if written in alias else None
 
     if isinstance(node, ast.Attribute) and (guess := guess_of(node.value)):
         _by_attribute(guess, node.attr)
@@ -156,6 +223,7 @@ def _compared(guess: Guess, other: ast.AST, constants: dict[str, Any], *, is_in:
     except (ValueError, TypeError, SyntaxError):
         name = dotted(other)
         if name not in constants:
+            guess.add("int", 0 if is_in else 1)
             return
         value = constants[name]
     if is_in and isinstance(value, str):
@@ -220,79 +288,3 @@ def _by_call(node: ast.Call, guess_of: Any) -> None:
             guess.add("list", 3)
     if guess := guess_of(node.func):
         guess.add("callable", 6)
-
-
-def matching(pattern: str, seed: int = 0, *, verbose: bool = False) -> str | None:
-    """A short text that `pattern` matches, another for another seed; None where it is too odd."""
-    from re import _parser  # only this reads patterns
-
-    try:
-        parsed = _parser.parse(pattern, re.VERBOSE if verbose else 0)
-    except (re.error, RecursionError, OverflowError):
-        return None
-    chance = random.Random(seed)  # noqa: S311  # not for secrets
-    try:
-        text = _text(parsed, chance, {})
-        flags = re.VERBOSE if verbose else 0
-        return text if len(text) < 80 and re.search(pattern, text, flags) else None
-    except (KeyError, ValueError, RecursionError, re.error):
-        return None
-
-
-def _text(parsed: Any, chance: random.Random, groups: dict[int, str]) -> str:
-    pieces: list[str] = []
-    for code, argument in parsed:
-        name = str(code)
-        if name == "LITERAL":
-            pieces.append(chr(argument))
-        elif name == "NOT_LITERAL":
-            pieces.append("x" if argument != ord("x") else "y")
-        elif name == "ANY":
-            pieces.append(chance.choice("ab 1"))
-        elif name == "IN":
-            pieces.append(_one_of(argument, chance))
-        elif name == "BRANCH":
-            pieces.append(_text(chance.choice(argument[1]), chance, groups))
-        elif name == "SUBPATTERN":
-            text = _text(argument[-1], chance, groups)
-            if argument[0] is not None:
-                groups[argument[0]] = text
-            pieces.append(text)
-        elif name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-            least, most, inner = argument
-            count = chance.randint(least, min(int(most), least + 2))
-            pieces += [_text(inner, chance, groups) for _ in range(count)]
-        elif name == "GROUPREF":
-            pieces.append(groups[argument])
-        elif name == "ATOMIC_GROUP":
-            pieces.append(_text(argument, chance, groups))
-        elif name not in ("AT", "ASSERT", "ASSERT_NOT"):
-            raise ValueError(name)
-    return "".join(pieces)
-
-
-_CATEGORIES = {
-    "CATEGORY_DIGIT": "0179",
-    "CATEGORY_SPACE": " ",
-    "CATEGORY_WORD": "ab1_",
-    "CATEGORY_NOT_SPACE": "ab1",
-    "CATEGORY_NOT_DIGIT": "ab ",
-    "CATEGORY_NOT_WORD": " -",
-}
-
-
-def _one_of(options: Any, chance: random.Random) -> str:
-    negated = str(options[0][0]) == "NEGATE"
-    allowed: set[str] = set()
-    for code, argument in options:
-        name = str(code)
-        if name == "LITERAL":
-            allowed.add(chr(argument))
-        elif name == "RANGE":
-            last = min(argument[1], argument[0] + 9)
-            allowed |= {chr(one) for one in range(argument[0], last + 1)}
-        elif name == "CATEGORY":
-            allowed |= set(_CATEGORIES[str(argument)])
-    if negated:
-        allowed = set("ab1 x,") - allowed or {"\u00e9"}
-    return chance.choice(sorted(allowed))

@@ -17,8 +17,9 @@ _A_FORK = 6
 _FORK_SECONDS = 20.0
 _IMPORT_SECONDS = 2.0
 _LEAST_SECONDS = 0.1
-_MOST_CHECKS = 80
+_MOST_CHECKS = 60
 _MOST_LATE = 2
+_ENOUGH = 8
 _ROUND = 4
 
 
@@ -79,12 +80,12 @@ class Killer:
             late = 0
             for check in checks:
                 limit = max(_LEAST_SECONDS, 20 * check.seconds)
-                ended = Verdict.FAILED if module is None else verdict(module, check.body, limit)
+                ended = Verdict.FAILED if module is None else verdict(module, check, limit)
                 if ended is Verdict.PASSED:
                     continue
                 killers.append(check.number)
                 late += ended is Verdict.LATE
-                if not each or late == _MOST_LATE:
+                if not each or late == _MOST_LATE or len(killers) == _ENOUGH:
                     break
             send([mutant.number, killers])
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sutazai.analysis.generation.inside import pins, properties
+from sutazai.analysis.generation.inside import properties
 from sutazai.analysis.generation.inside.exploring import Check, Explorer
 from sutazai.analysis.generation.inside.forks import quiet_streams, run_forked
 from sutazai.analysis.generation.inside.killing import Killer
 from sutazai.analysis.generation.inside.mutants import Mutant, mutants_of
 from sutazai.analysis.generation.inside.observing import Observer
-from sutazai.analysis.generation.inside.reading import Reading, read
+from sutazai.analysis.generation.inside.reading import Reading, body_lines, read
 from sutazai.analysis.generation.inside.rendering import Rendered, Renderer
 from sutazai.analysis.generation.inside.seeds import calls_of
 from sutazai.analysis.generation.inside.selecting import Group, grouped, most_tests, selected
@@ -60,8 +60,9 @@ class Generation:
     def run(self) -> dict[str, Any]:
         """The result, JSON-compatible; NotLoadable where there is no module to test."""
         wanted, reading = self._wanted, self._reading
-        _try_import(wanted)
-        module = load(wanted.module, wanted.path, wanted.roots)
+        blocked = reading.accelerators
+        _try_import(wanted, blocked)
+        module = load(wanted.module, wanted.path, wanted.roots, blocked)
         subject = Subject(reading, module)
         targets = [
             target
@@ -105,7 +106,7 @@ class Generation:
         chosen = selected(checks, kills)
         groups = grouped(chosen, most_tests(reading.statements, wanted.max_tests))
         order = {name: at for at, name in enumerate([*reading.classes, *reading.routines])}
-        renderer = Renderer(wanted.module, set(reading.state))
+        renderer = Renderer(wanted.module, set(reading.state), blocked)
         source, tests = renderer.render(groups, order)
         return {
             "source": source,
@@ -170,12 +171,12 @@ class Generation:
         discarded = {found.target.qualname: found.discarded for found in explorer.found.values()}
         found = []
         for name, routine in self._reading.routines.items():
-            body = _body_lines(routine.node)
+            body = body_lines(routine.node)
             missing = sorted(body - seen)
             if not missing:
                 continue
             reason = unreachable.get(name)
-            surroundings = pins.pins_of(self._reading, name).reasons
+            surroundings = subject.pins.of(name).reasons
             if reason is None and surroundings:
                 reason = f"it {' and '.join(surroundings)}"
             if reason is None and len(missing) == len(body):
@@ -204,15 +205,6 @@ def _raise_lines(reading: Reading) -> set[int]:
     }
 
 
-def _body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[int]:
-    lines: set[int] = set()
-    for below in ast.walk(node):
-        is_docstring = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-        if isinstance(below, ast.stmt) and below is not node and not is_docstring:
-            lines.add(below.lineno)
-    return lines
-
-
 def _commonest(discarded: dict[str, int]) -> str | None:
     if not discarded:
         return None
@@ -226,13 +218,13 @@ def _test(one: Rendered, kills: dict[int, set[int]]) -> dict[str, Any]:
     return {"name": one.name, "function": one.group.target, "kills": killed}
 
 
-def _try_import(wanted: Wanted) -> None:
+def _try_import(wanted: Wanted, blocked: list[str]) -> None:
     """Import the module in a fork first: whatever it does there ends there."""
 
     def work(send: Any) -> None:
         quiet_streams()
         try:
-            load(wanted.module, wanted.path, wanted.roots)
+            load(wanted.module, wanted.path, wanted.roots, blocked)
             send("")
         except NotLoadable as error:
             send(str(error))

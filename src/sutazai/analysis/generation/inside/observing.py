@@ -38,16 +38,37 @@ class Discarded(Exception):
     """A case that says nothing worth asserting; the message says why."""
 
 
+class Folder:
+    """A folder for temporary files that is made when it is first asked for: most never do."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+
+    def made(self) -> Path:
+        """Where it is."""
+        if self.path is None:
+            self.path = Path(tempfile.mkdtemp(prefix="case-"))
+        return self.path
+
+    def remove(self) -> None:
+        """Take it away again."""
+        if self.path is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
 class Namespace(dict[str, Any]):
     """The names that a test's text may use: fixtures, helpers, modules, the module under test."""
 
-    def __init__(self, module: types.ModuleType, folder: Path) -> None:
-        super().__init__({MODULE: module, "pytest": pytest, "tmp_path": folder, "re": re})
+    def __init__(self, module: types.ModuleType) -> None:
+        super().__init__({MODULE: module, "pytest": pytest, "re": re, "capsys": _Captured()})
+        self.folder = Folder()
         self.patch = pytest.MonkeyPatch()
         self["monkeypatch"] = self.patch
-        self["capsys"] = _Captured()
 
     def __missing__(self, name: str) -> Any:
+        if name == "tmp_path":
+            self[name] = self.folder.made()
+            return self[name]
         if name in cases.HELPERS:
             exec(cases.HELPERS[name], self)  # noqa: S102  # our own text
             return self[name]
@@ -74,8 +95,7 @@ class _Captured:
 @contextmanager
 def staged(module: types.ModuleType) -> Iterator[Namespace]:
     """A namespace with fresh fixtures, undone at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="case-"))
-    names = Namespace(module, folder)
+    names = Namespace(module)
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
     try:
@@ -83,7 +103,7 @@ def staged(module: types.ModuleType) -> Iterator[Namespace]:
     finally:
         sys.stdout, sys.stderr = streams
         names.patch.undo()
-        shutil.rmtree(folder, ignore_errors=True)
+        names.folder.remove()
 
 
 class Observer:
@@ -112,7 +132,7 @@ class Observer:
         return {"arcs": sorted(tracer.arcs), "lines": told.lines, "told": told.outcome}
 
     def _run(self, script: Script, names: Namespace, tracer: Tracer) -> Told:
-        describer = Describer(self._module, names["tmp_path"])
+        describer = Describer(self._module, names.folder)
         with Alarm(self._seconds):
             for statement in script.setup:
                 exec(statement, names)  # noqa: S102  # in the sandbox

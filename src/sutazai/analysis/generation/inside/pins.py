@@ -65,25 +65,48 @@ class Pins:
     reasons: tuple[str, ...] = ()
 
 
-def pins_of(reading: Reading, qualname: str) -> Pins:
-    """What a routine and those that it calls need."""
-    statements: dict[str, None] = {}
-    slots: dict[str, Slot] = {}
-    reasons: dict[str, None] = {}
-    origins = _imported(reading.tree)
-    for reached in sorted(reading.reaches(qualname)):
-        for node in ast.walk(reading.routines[reached].node):
-            if isinstance(node, ast.Attribute | ast.Name):
-                written = dotted(node)
-                name = _full(written, origins)
-                if pin := _pin(name, written):
-                    statements[pin] = None
-                for known, reason in _UNPINNED.items():
-                    if name == known or name.startswith(f"{known}."):
-                        reasons[reason] = None
-            if slot := _surroundings(node, origins):
-                slots[slot.name] = slot
-    return Pins(tuple(statements), list(slots.values()), tuple(reasons))
+class PinFinder:
+    """Looks into routines of one module; each is looked into once."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._origins = _imported(reading.tree)
+        self._known: dict[str, Pins] = {}
+        self._own: dict[str, Pins] = {}
+
+    def of(self, qualname: str) -> Pins:
+        """What a routine and those that it calls need."""
+        if qualname not in self._known:
+            statements: dict[str, None] = {}
+            slots: dict[str, Slot] = {}
+            reasons: dict[str, None] = {}
+            for reached in sorted(self._reading.reaches(qualname)):
+                own = self._look(reached)
+                statements |= dict.fromkeys(own.statements)
+                slots |= {slot.name: slot for slot in own.slots}
+                reasons |= dict.fromkeys(own.reasons)
+            self._known[qualname] = Pins(tuple(statements), list(slots.values()), tuple(reasons))
+        return self._known[qualname]
+
+    def _look(self, qualname: str) -> Pins:
+        """What the routine itself needs."""
+        if qualname not in self._own:
+            statements: dict[str, None] = {}
+            slots: list[Slot] = []
+            reasons: dict[str, None] = {}
+            for node in ast.walk(self._reading.routines[qualname].node):
+                if isinstance(node, ast.Attribute | ast.Name):
+                    written = dotted(node)
+                    name = _full(written, self._origins)
+                    if pin := _pin(name, written):
+                        statements[pin] = None
+                    for known, reason in _UNPINNED.items():
+                        if name == known or name.startswith(f"{known}."):
+                            reasons[reason] = None
+                if slot := _surroundings(node, self._origins):
+                    slots.append(slot)
+            self._own[qualname] = Pins(tuple(statements), slots, tuple(reasons))
+        return self._own[qualname]
 
 
 def _imported(tree: ast.Module) -> dict[str, str]:

@@ -65,9 +65,17 @@ class Reading:
     state: dict[str, str]
     words: Words
     statements: int
+    accelerators: list[str]
+    _reached: dict[str, set[str]] = field(default_factory=dict)
+    _changed: dict[str, list[str]] = field(default_factory=dict)
 
     def reaches(self, qualname: str) -> set[str]:
         """The routines of this module that one may call, itself included, by their names."""
+        if qualname not in self._reached:
+            self._reached[qualname] = self._reach(qualname)
+        return self._reached[qualname]
+
+    def _reach(self, qualname: str) -> set[str]:
         by_name: dict[str, list[str]] = {}
         for known in self.routines:
             by_name.setdefault(known.rpartition(".")[2], []).append(known)
@@ -88,8 +96,9 @@ class Reading:
         """Module variables that a routine, or one that it calls, changes."""
         touched: dict[str, None] = {}
         for reached in sorted(self.reaches(qualname)):
-            for name in _changes(self.routines[reached].node, self.state):
-                touched[name] = None
+            if reached not in self._changed:
+                self._changed[reached] = _changes(self.routines[reached].node, self.state)
+            touched |= dict.fromkeys(self._changed[reached])
         return list(touched)
 
 
@@ -110,7 +119,24 @@ def read(text: str) -> Reading:
         state=_module_variables(tree, routines),
         words=words_of(tree),
         statements=statements,
+        accelerators=_accelerators(tree, routines, classes),
     )
+
+
+def _accelerators(
+    tree: ast.Module, routines: dict[str, Routine], classes: dict[str, ast.ClassDef]
+) -> list[str]:
+    """Modules in C that replace, if they are there, what this one defines."""
+    found: list[str] = []
+    for node in tree.body:
+        if not isinstance(node, ast.Try):
+            continue
+        for inner in node.body:
+            if isinstance(inner, ast.ImportFrom) and inner.module and inner.module[0] == "_":
+                names = {name.asname or name.name for name in inner.names}
+                if names & ({"*"} | set(routines) | set(classes)) and inner.module not in found:
+                    found.append(inner.module)
+    return found
 
 
 def words_of(tree: ast.AST) -> Words:
@@ -148,6 +174,16 @@ def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
             below, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
         ):
             waiting += ast.iter_child_nodes(below)
+
+
+def body_lines(node: Function) -> set[int]:
+    """The lines that statements of a routine begin on, without its docstring."""
+    lines: set[int] = set()
+    for below in ast.walk(node):
+        is_docstring = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if isinstance(below, ast.stmt) and below is not node and not is_docstring:
+            lines.add(below.lineno)
+    return lines
 
 
 def dotted(node: ast.AST) -> str:

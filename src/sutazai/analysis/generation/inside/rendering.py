@@ -26,11 +26,17 @@ class Rendered:
 
 
 class Renderer:
-    """Writes files of tests for one module; `state` names its variables that tests change."""
+    """Writes files of tests for one module.
 
-    def __init__(self, module: str, state: set[str]) -> None:
+    `state` names its variables that tests change, `blocked` modules in C that replace its code.
+    """
+
+    def __init__(self, module: str, state: set[str], blocked: Sequence[str] = ()) -> None:
         self._module = module
         self._state = state
+        self._blocked = blocked
+        last = module.rpartition(".")[2]
+        self._alias = f"{last}_module" if last in _RESERVED else last
 
     def render(self, groups: Sequence[Group], order: dict[str, int]) -> tuple[str, list[Rendered]]:
         """The file's text, and its tests in the order of the module's routines."""
@@ -43,7 +49,10 @@ class Renderer:
         text = "\n".join("\n".join(lines) for lines in bodies)
         helpers = _helpers(text)
         text = "\n".join([*(HELPERS[name] for name in helpers), text])
-        qualified, imported = self._names(text)
+        local = _stored(text)
+        if self._alias in local:
+            self._alias = f"{self._alias}_module"
+        imported = self._names(text, local)
         parts = [f'"""Tests of `{self._module}`."""', ""]
         parts += self._imports(text, imported)
         for name in helpers:
@@ -55,25 +64,14 @@ class Renderer:
         source = "\n".join(parts) + "\n"
         source = _USED.sub(lambda match: self._written(match[1], imported), source)
         source = re.sub(rf"\b{MODULE}\b", self._alias, source)
-        del qualified
         return formatted(source), tests
-
-    @property
-    def _alias(self) -> str:
-        last = self._module.rpartition(".")[2]
-        return f"{last}_module" if last in _RESERVED else last
 
     def _written(self, name: str, imported: set[str]) -> str:
         return name if name in imported else f"{self._alias}.{name}"
 
-    def _names(self, text: str) -> tuple[set[str], set[str]]:
-        """Names of the module that are written with it, and those that are imported alone."""
+    def _names(self, text: str, local: set[str]) -> set[str]:
+        """Names that are imported alone; the others are written with the module's."""
         used = set(_USED.findall(text))
-        local = {
-            node.id
-            for node in ast.walk(ast.parse(text))
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        }
         roots = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
         qualified = {
             name
@@ -82,14 +80,14 @@ class Renderer:
             or name.lower().startswith("test")
             or hasattr(builtins, name)
         }
-        return qualified, used - qualified
+        return used - qualified
 
     def _imports(self, text: str, imported: set[str]) -> list[str]:
         plain = _modules(text)
         lines = [f"import {name}" for name in sorted(plain - {"pytest"})]
         top = self._module.partition(".")[0]
         shadows = top in sys.stdlib_module_names
-        if shadows and "import sys" not in lines:
+        if (shadows or self._blocked) and "import sys" not in lines:
             lines = sorted([*lines, "import sys"])
         if "pytest" in plain:
             lines += ["", "import pytest"]
@@ -102,12 +100,19 @@ class Renderer:
             )
         if imported:
             ours.append(f"from {self._module} import {', '.join(sorted(imported))}")
+        before: list[str] = []
         if shadows:
-            ours = [
+            before += [
                 f"# Python has a module named {top} of its own: it makes way for the one tested.",
                 f"sys.modules.pop({top!r}, None)",
-                *(f"{line}  # noqa: E402" for line in ours),
             ]
+        for one in self._blocked:
+            before += [
+                "# Code in C would take the place of what is tested here.",
+                f"sys.modules[{one!r}] = None",
+            ]
+        if before:
+            ours = [*before, *(f"{line}  # noqa: E402" for line in ours)]
         return [*lines, "", *ours]
 
 
@@ -139,6 +144,14 @@ def formatted(source: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return source
     return done.stdout
+
+
+def _stored(text: str) -> set[str]:
+    return {
+        node.id
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
 
 
 def _helpers(text: str) -> list[str]:

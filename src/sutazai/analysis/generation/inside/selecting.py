@@ -38,23 +38,30 @@ def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[tuple[
         killed = len(by_check.get(check.number, set()) & mutants_left)
         return len(check.arcs & arcs_left) + 2 * killed
 
-    heap = [(-gain(check), _cost(check), check.number) for check in checks]
-    heapq.heapify(heap)
-    by_number = {check.number: check for check in checks}
     chosen: list[tuple[Check, int]] = []
-    while heap and (arcs_left or mutants_left):
-        claimed, cost, number = heapq.heappop(heap)
-        check = by_number[number]
-        now = gain(check)
-        if now == 0:
-            continue
-        if -claimed != now:
-            heapq.heappush(heap, (-now, cost, number))
-            continue
-        chosen.append((check, now))
-        arcs_left -= check.arcs
-        mutants_left -= by_check.get(number, set())
+    for private in (False, True):
+        # What is private is tested by itself only where nothing public gets that far.
+        some = {check.number: check for check in checks if _is_private(check) is private}
+        heap = [(-gain(check), _cost(check), check.number) for check in some.values()]
+        heapq.heapify(heap)
+        while heap and (arcs_left or mutants_left):
+            claimed, cost, number = heapq.heappop(heap)
+            check = some[number]
+            now = gain(check)
+            if now == 0:
+                continue
+            if -claimed != now:
+                heapq.heappush(heap, (-now, cost, number))
+                continue
+            chosen.append((check, now))
+            arcs_left -= check.arcs
+            mutants_left -= by_check.get(number, set())
     return chosen
+
+
+def _is_private(check: Check) -> bool:
+    parts = check.target.split(".")
+    return any(part.startswith("_") and not part.endswith("__") for part in parts)
 
 
 def grouped(chosen: Sequence[tuple[Check, int]], limit: int) -> list[Group]:

@@ -15,9 +15,10 @@ from functools import cached_property
 from typing import Any
 
 from sutazai.analysis.generation.inside.cases import Slot, Target
-from sutazai.analysis.generation.inside.guesses import Guess, guesses, matching
+from sutazai.analysis.generation.inside.guesses import Guess, Guesser
 from sutazai.analysis.generation.inside.literals import Literals
-from sutazai.analysis.generation.inside.pins import pins_of
+from sutazai.analysis.generation.inside.matching import matching
+from sutazai.analysis.generation.inside.pins import PinFinder
 from sutazai.analysis.generation.inside.reading import Reading, Routine, Words
 from sutazai.analysis.generation.inside.templates import (
     CONSTRUCTING,
@@ -56,8 +57,13 @@ class Unreachable:
     reason: str
 
 
-def load(name: str, path: str, roots: list[str]) -> types.ModuleType:
-    """Import the module under test, before any of the standard library's of the same name."""
+def load(name: str, path: str, roots: list[str], blocked: list[str]) -> types.ModuleType:
+    """Import the module under test, before any of the standard library's of the same name.
+
+    `blocked` modules count as not there: those in C that would take its place.
+    """
+    for one in blocked:
+        sys.modules[one] = None  # type: ignore[assignment]  # this is how an import is refused
     sys.path[:0] = [root for root in roots if root not in sys.path]
     top = name.partition(".")[0]
     for known in [one for one in sys.modules if one == top or one.startswith(f"{top}.")]:
@@ -90,6 +96,8 @@ class Subject:
         self.made: dict[str, list[str]] = {}
         self.unreachable: list[Unreachable] = []
         self._making: set[type] = set()
+        self._words: dict[str, Words] = {}
+        self.pins = PinFinder(reading)
         self._instances = Instances(of=self.instances_of, name_of=self._name_of)
         self._patterns = {
             name: value
@@ -101,9 +109,11 @@ class Subject:
             for name, value in vars(module).items()
             if isinstance(value, str | int | float | tuple | list | dict | set | frozenset)
         }
+        self._guesser = Guesser(reading, self._constants)
 
     def targets(self) -> list[Target]:
         """Everything that can be called, public things first."""
+        self.unreachable.clear()
         found: list[Target] = []
         for routine in self.reading.routines.values():
             make = self._function if routine.owner is None else self._method
@@ -232,7 +242,7 @@ class Subject:
         if not is_setter:
             return self._target(routine, None, template)
         names = [one.arg for one in routine.node.args.args[1:]]
-        guess = guesses(routine.node, self._constants)
+        guess = self._guesser.of(routine)
         words = self.words_for(routine)
         slots = [Slot(name, self._guessed(guess[name], words, None)) for name in names]
         return Target(
@@ -251,7 +261,7 @@ class Subject:
         if name is None:
             return None
         slots = self._constructor_slots(kind, routine)
-        pins = pins_of(self.reading, routine.qualname)
+        pins = self.pins.of(routine.qualname)
         return Target(
             qualname=routine.qualname,
             template=f"{name}({{args}})",
@@ -312,7 +322,7 @@ class Subject:
             parameters = list(signature.parameters.values())[1 if skip_first else 0 :]
             signature = signature.replace(parameters=parameters)
             slots = self._slots(signature, _hints(inspect.unwrap(thing)), routine)
-        pins = pins_of(self.reading, routine.qualname)
+        pins = self.pins.of(routine.qualname)
         state = self.reading.touched_state(routine.qualname)
         resets = [
             f"monkeypatch.setattr({MODULE}, {name!r}, {text})"
@@ -333,7 +343,7 @@ class Subject:
     def _slots(
         self, signature: inspect.Signature, hints: dict[str, Any], routine: Routine | None
     ) -> list[Slot]:
-        guessed = guesses(routine.node, self._constants) if routine else {}
+        guessed = self._guesser.of(routine) if routine else {}
         words = self.words_for(routine) if routine else self.reading.words
         changed = _changed_parameters(routine) if routine else set()
         slots: list[Slot] = []
@@ -392,6 +402,11 @@ class Subject:
 
     def words_for(self, routine: Routine) -> Words:
         """Its own words first, with texts that its patterns match, then those of its callees."""
+        if routine.qualname not in self._words:
+            self._words[routine.qualname] = self._collected_words(routine)
+        return self._words[routine.qualname]
+
+    def _collected_words(self, routine: Routine) -> Words:
         words = Words(
             list(routine.words.strings), list(routine.words.numbers), [], list(routine.words.blobs)
         )
