@@ -48,6 +48,7 @@ from sutazai.events.feed import EventFeed
 from sutazai.events.hub import EventHub
 from sutazai.events.model import NewEvent, Origin
 from sutazai.events.streams import EventStreams
+from sutazai.findings.service import Findings
 from sutazai.identity.hooks import Change
 from sutazai.identity.passwords import Passwords
 from sutazai.identity.service import Identity
@@ -184,7 +185,7 @@ async def _start_work(
     idempotency = Idempotency(secret=secret)
     callbacks, courier, guard = _callbacks(stack, settings, database, secret)
     models = make_models(settings, database, instruments, tracing)
-    above = Above(callbacks, lambda: workflows)  # the workflows are made further down
+    above = Above(callbacks, lambda: workflows, lambda: findings)  # made further down
     runner = make_runner(database, registry, directory, agents, models, above, instruments, tracing)
     statistics = Statistics(database=database)
     chores = _chores(settings, database, callbacks, idempotency, identity, statistics, models)
@@ -195,6 +196,8 @@ async def _start_work(
     tasks = make_tasks(database, hub, directory, runner, guard, tracing)
     assignments, outside = make_outside(settings, database, runner, directory, builtin, instruments)
     workflows = make_workflows(database, tasks, directory, agents, models)
+    workspace = str(settings.workspace.absolute())
+    findings = Findings(database=database, tasks=tasks, workspace=workspace)
     schedules = _schedules(settings, database, tasks, workflows, identity)
     handlers |= {callback_jobs.KIND: courier, **workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)
@@ -202,6 +205,10 @@ async def _start_work(
     # Right above the hub, so that Redis is told of the agents' coming and going, too.
     shared = [redis] if redis else []
     await _start(stack, hub, *shared, models.reach, host, tasks, assignments, scheduler, rescuer)
+    if redis is not None:
+        lease = settings.lease_seconds
+        door = redis.agents(directory=directory, assignments=assignments, lease_seconds=lease)
+        await _start(stack, door)
     await chores.ensure()
     await worker.start()
     streams = EventStreams(feed=feed, hub=hub)
@@ -214,6 +221,7 @@ async def _start_work(
         workflows=workflows,
         schedules=schedules,
         callbacks=callbacks,
+        findings=findings,
         registry=registry,
         outside=outside,
         assignments=assignments,

@@ -17,6 +17,7 @@ from sutazai.engine.job import Consumer, Handler
 from sutazai.engine.rescuer import Rescuer
 from sutazai.engine.scheduler import Scheduler
 from sutazai.engine.worker import Worker
+from sutazai.findings.service import Findings
 from sutazai.llm.reach import Reach
 from sutazai.llm.service import Models
 from sutazai.schedules import firing
@@ -36,10 +37,11 @@ CHORES = (recurring.CONSUMER, callback_jobs.CONSUMER, approvals.CONSUMER, firing
 
 
 class Above(NamedTuple):
-    """Who hears of the ends of tasks; the workflows are made after the runner."""
+    """Who hears of the results and ends of tasks; all but the first are made after the runner."""
 
     callbacks: Callbacks
     workflows: Callable[[], Workflows]
+    findings: Callable[[], Findings]
 
 
 def make_runner(
@@ -53,7 +55,7 @@ def make_runner(
     tracing: Tracing | None,
 ) -> TaskRunner:
     """What gives claimed tasks to their agents."""
-    callbacks, workflows = above
+    callbacks, workflows, findings = above
     return TaskRunner(
         database=database,
         registry=registry,
@@ -61,6 +63,7 @@ def make_runner(
         agents=agents,
         cache=DatabaseResultCache.factory(database=database, registry=registry),
         models=models,
+        remember=lambda *found: findings().remember(*found),
         before_tasks_end=[lambda *told: workflows().before_tasks_end(*told)],
         on_task_ended=[
             callbacks.on_task_ended,

@@ -61,7 +61,7 @@ def test_it_is_valid(tmp_path: Path) -> None:
 
 
 def test_every_type_that_is_written_is_in_the_catalogue() -> None:
-    kinds = r'"((?:task|agent|user|session|api_key|workflow|schedule|callback)\.[a-z_]+)"'
+    kinds = r'"((?:task|finding|agent|user|session|api_key|workflow|schedule|callback)\.[a-z_]+)"'
     written = {
         name
         for path in SOURCE.rglob("*.py")

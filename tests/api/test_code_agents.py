@@ -85,3 +85,18 @@ async def test_refactoring_is_a_task(server: Server) -> None:
     assert {fix["rule"] for fix in result["fixes"]} >= {"F401"}
     assert "-import os" in result["patch"]
     assert result["tests"]["reason"] == "`tests` is false"
+
+
+async def test_a_bug_diagnosis_is_a_task(server: Server) -> None:
+    folder = server.workspace / "diagnosed"
+    folder.mkdir()
+    (folder / "half.py").write_text("def half(n):\n    return 10 / n\n")
+    (folder / "test_half.py").write_text(
+        "from half import half\n\n\ndef test_half():\n    assert half(0) == 0\n"
+    )
+    result = await result_of(
+        server, "bug_diagnosis", files=["diagnosed"], test="diagnosed/test_half.py"
+    )
+    assert result["reproduced"] is True
+    assert result["failing"]["expression"] == "10 / n"
+    assert {"name": "n", "value": "0", "source": "run"} in result["values"]

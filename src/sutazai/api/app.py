@@ -19,6 +19,7 @@ from sutazai.api import (
     docs,
     events,
     executions,
+    findings,
     health,
     metrics,
     schedules,
@@ -115,7 +116,7 @@ def create_v1(services: Services) -> FastAPI:
     app.state.services = services
     app.include_router(tasks.submissions)
     # Routes are tried in this order: the busiest first.
-    busy = (tasks, health, assignments, auth, agents, events)
+    busy = (tasks, findings, health, assignments, auth, agents, events)
     for noun in (*busy, workflows, executions, schedules, users, callbacks, metrics):
         app.include_router(noun.router)
     app.include_router(events.documents)

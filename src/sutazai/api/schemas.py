@@ -137,6 +137,25 @@ class TaskOutcome(BaseModel):
     error: TaskFailure | None = None
 
 
+class DismissedFinding(BaseModel):
+    """A dismissal; `for_everybody` or for the user alone who made it."""
+
+    fingerprint: str
+    reason: str
+    dismissed_by: str
+    dismissed_at: datetime
+    for_everybody: bool
+
+
+class FindingList(BaseModel):
+    """A page of what a task found, as its result has it, each with `dismissed`."""
+
+    findings: list[dict[str, Any]]
+    total: int
+    limit: int
+    offset: int
+
+
 class AgentHealth(BaseModel):
     """Whether an agent answers."""
 

@@ -8,6 +8,7 @@ from sutazai.agents.service import AgentRegistry
 from sutazai.callbacks.service import Callbacks
 from sutazai.events.feed import EventFeed
 from sutazai.events.streams import EventStreams
+from sutazai.findings.service import Findings
 from sutazai.identity.service import Identity
 from sutazai.limits.idempotency import Idempotency
 from sutazai.limits.rates import RateLimits
@@ -35,6 +36,7 @@ class Services:
     workflows: Workflows
     schedules: Schedules
     callbacks: Callbacks
+    findings: Findings
     registry: AgentRegistry
     outside: OutsideAgents
     assignments: Assignments

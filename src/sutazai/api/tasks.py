@@ -38,6 +38,7 @@ router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=StrictRoute)
 submissions = APIRouter(prefix="/tasks", tags=["tasks"], route_class=LeanRoute)
 
 _MOST_WAIT = 25.0
+SARIF = "application/sarif+json"
 
 
 Name = Annotated[str, Field(min_length=1, max_length=64), Clean]
@@ -214,13 +215,22 @@ async def get_task(
     operation_id="getTaskResult",
     summary="Get task result",
     response_model=TaskOutcome,
-    responses=errors(403, 404, 409, 504),
+    responses={200: {"content": {SARIF: {}}}, **errors(403, 404, 409, 504)},
 )
 async def get_task_result(
-    task_id: TaskId, services: CurrentServices, principal: CurrentPrincipal, wait: Wait = 0
+    task_id: TaskId,
+    services: CurrentServices,
+    principal: CurrentPrincipal,
+    wait: Wait = 0,
+    format: Annotated[  # noqa: A002  # the parameter's name
+        Literal["json", "sarif"], Query(description="`sarif`: the findings as SARIF 2.1.0")
+    ] = "json",
 ) -> Response:
     """What the agent found, or why the task failed."""
     await task_access.readable_task(services.tasks, principal, str(task_id), "results")
+    if format == "sarif":
+        log = await services.findings.sarif(str(task_id), wait=wait, version=services.version)
+        return Response(log, media_type=SARIF)
     outcome = await services.tasks.result(str(task_id), wait=wait)
     shown: dict[str, Any] = {
         "task_id": outcome.task_id,

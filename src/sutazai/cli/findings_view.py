@@ -122,6 +122,11 @@ def print_summary(
         facts.append(f"Of {metrics['issues_found']:,} issues the worst are listed; name less.")
     if result["suppressed"]:
         facts.append(f"{_count(result['suppressed'], 'finding')} accepted by comments in the code")
+    if result.get("dismissed"):
+        facts.append(f"{_count(len(result['dismissed']), 'finding')} dismissed before")
+    if (baseline := result.get("baseline")) is not None:
+        gone = f", {baseline['absent_total']:,} gone" if baseline["absent_total"] else ""
+        facts.append(f"{_count(len(baseline['unchanged']), 'finding')} known before{gone}")
     for fact in facts:
         console.print(Text(fact, "dim"), soft_wrap=True)
     for item in result["unparsed"]:

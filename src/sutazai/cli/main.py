@@ -8,7 +8,7 @@ import typer
 
 from sutazai.cli import agent, schedule, task, user, workflow
 from sutazai.cli.failures import Commands
-from sutazai.cli.output import Format
+from sutazai.cli.output import Format, ReviewFormat
 
 app = typer.Typer(
     cls=Commands,
@@ -54,7 +54,15 @@ def review(
     fail_on: Annotated[
         FailOn, typer.Option(help="Exit with 1 from this severity on.")
     ] = FailOn.HIGH,
-    output: Output = Format.TABLE,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="Only what a task of this id, or a review of this commit, had not found."
+        ),
+    ] = None,
+    output: Annotated[
+        ReviewFormat, typer.Option("--format", help="How to print it.")
+    ] = ReviewFormat.TABLE,
     embedded: Annotated[
         bool, typer.Option("--embedded", help="Do not use a running server.")
     ] = False,
@@ -69,7 +77,15 @@ def review(
     from sutazai.cli.review import review as run
 
     named = [name.strip() for name in (rules or "").split(",") if name.strip()]
-    run(paths, rules=named, fail_on=fail_on.value, output=output, embedded=embedded, quiet=quiet)
+    run(
+        paths,
+        rules=named,
+        fail_on=fail_on.value,
+        since=since,
+        output=output,
+        embedded=embedded,
+        quiet=quiet,
+    )
 
 
 @app.command(rich_help_panel="Use")

@@ -20,6 +20,15 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class ReviewFormat(StrEnum):
+    """How a review is printed: for people, for programs, for code scanning, for GitHub Actions."""
+
+    TABLE = "table"
+    JSON = "json"
+    SARIF = "sarif"
+    GITHUB = "github"
+
+
 def printable(text: str) -> str:
     r"""The text on one line, with every control and invisible character written out (`\x1b`).
 

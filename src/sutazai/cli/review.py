@@ -8,7 +8,7 @@ leaves nothing behind.
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 import typer
 
@@ -16,7 +16,8 @@ from sutazai.cli import progress, serving, session
 from sutazai.cli.failures import ANSWER_IS_NO, Failure
 from sutazai.cli.findings_view import SEVERITIES, print_issues, print_summary
 from sutazai.cli.following import follow
-from sutazai.cli.output import Format, out, print_json
+from sutazai.cli.output import ReviewFormat, out, print_json
+from sutazai.cli.review_formats import annotations, sarif
 from sutazai.cli.review_input import Target, target_of
 
 if TYPE_CHECKING:
@@ -40,25 +41,44 @@ def review(
     *,
     rules: Sequence[str],
     fail_on: str,
-    output: Format,
+    since: str | None,
+    output: ReviewFormat,
     embedded: bool,
     quiet: bool,
 ) -> None:
     """Print what is wrong in these files; exit code 1 from severity `fail_on` upwards."""
     target = target_of(paths)
     with progress.display(quiet=quiet) as display:
-        done = None if embedded else _by_server(target, rules, display)
+        wanted = {} if since is None else {"since": since}
+        done = None if embedded else _by_server(target, rules, wanted, display)
         if done is None:
+            if since is not None:
+                raise Failure(
+                    "--since needs a server that remembers: none runs for this folder, or you are "
+                    "not logged in to it. Start one with sutazai serve."
+                )
             done = _Reviewed(_here(target, rules, display), target, "in this process")
-    path_of = done.target.path_of
-    if output is Format.JSON:
-        print_json(_with_paths(done))
-    else:
-        console = out()
-        print_issues(console, done.result["issues"], path_of)
-        print_summary(console, done.result, path_of, where=done.where)
+    _print(done, output)
     if _fails(done.result, fail_on):
         raise typer.Exit(ANSWER_IS_NO)
+
+
+def _print(done: _Reviewed, output: ReviewFormat) -> None:
+    match output:
+        case ReviewFormat.JSON:
+            print_json(_with_paths(done))
+        case ReviewFormat.SARIF:
+            print_json(sarif(_with_paths(done), _TYPE))
+        case ReviewFormat.GITHUB:
+            for line in annotations(_with_paths(done)):
+                print(line)
+        case ReviewFormat.TABLE:
+            console = out()
+            path_of = done.target.path_of
+            print_issues(console, done.result["issues"], path_of)
+            print_summary(console, done.result, path_of, where=done.where)
+        case _:
+            assert_never(output)
 
 
 def _fails(result: Mapping[str, Any], fail_on: str) -> bool:
@@ -78,14 +98,16 @@ def _metadata(target: Target, rules: Sequence[str]) -> dict[str, Any]:
     return metadata
 
 
-def _by_server(target: Target, rules: Sequence[str], display: progress.Display) -> _Reviewed | None:
+def _by_server(
+    target: Target, rules: Sequence[str], wanted: Mapping[str, str], display: progress.Display
+) -> _Reviewed | None:
     """The review by the running server; None where there is none that could."""
     held = serving.found()
     there = None if held is None else target.within(held.workspace)
     if held is None or there is None or not session.has_credential(held.url):
         return None
     with session.connect(held.url) as client:
-        ended = _submitted(client, _metadata(there, rules), display)
+        ended = _submitted(client, {**_metadata(there, rules), **wanted}, display)
         if ended["status"] != "completed":
             error = ended.get("error") or {"message": f"The review was {ended['status']}."}
             raise Failure(error["message"])
@@ -159,5 +181,11 @@ def _with_paths(done: _Reviewed) -> dict[str, Any]:
     def renamed(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return [{**item, "file": done.target.path_of(item["file"])} for item in items]
 
-    listed = ("issues", "unparsed", "skipped")
-    return {**done.result, **{name: renamed(done.result[name]) for name in listed}}
+    result = done.result
+    listed = ("issues", "unparsed", "skipped", "dismissed")
+    after = {**result, **{name: renamed(result[name]) for name in listed if name in result}}
+    baseline = result.get("baseline")
+    if baseline is not None:
+        parts = {name: renamed(baseline[name]) for name in ("unchanged", "absent")}
+        after["baseline"] = {**baseline, **parts}
+    return after

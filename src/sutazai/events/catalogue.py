@@ -58,6 +58,18 @@ EVENT_TYPES = (
     _task("completed", "A task completed; its result is there."),
     _task("failed", "A task failed; no attempt follows.", "error"),
     _task("cancelled", "A task was cancelled."),
+    EventType(
+        "finding.dismissed",
+        "A finding was dismissed.",
+        "tasks",
+        ("task_id", "fingerprint", "reason"),
+    ),
+    EventType(
+        "finding.restored",
+        "A dismissal was taken back.",
+        "tasks",
+        ("task_id", "fingerprint"),
+    ),
     _agent("online", "An agent came online.", "status"),
     _agent("offline", "An agent went offline.", "status"),
     _agent("overloaded", "An agent is at capacity.", "status"),

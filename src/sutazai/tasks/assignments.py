@@ -113,6 +113,11 @@ class Assignments:
     async def _hung_up(self, agent_id: str, assignment_id: str) -> None:
         await self.release(agent_id, assignment_id, reason="the agent hung up")
 
+    async def held(self, agent_id: str, assignment_ids: Collection[str]) -> list[Given]:
+        """Those of these assignments that an agent holds, as they were handed to it."""
+        unit = partial(self._claims.held, agent_id, frozenset(assignment_ids))
+        return await self._database.read(unit)
+
     # --- reporting
 
     async def heartbeat(
@@ -260,7 +265,9 @@ class Assignments:
         running = remote_store.count_running(connection, agent.agent_id)
         outside.note_load(connection, agent.agent_id, running)
         if not end.final:
-            return TaskStatus.QUEUED, agent.agent_id
+            # What is claimable again at once counts as processing all the while.
+            waits = end.run_at is not None
+            return TaskStatus.QUEUED if waits else TaskStatus.PROCESSING, agent.agent_id
         done = isinstance(outcome, Succeeded)
         return TaskStatus.COMPLETED if done else TaskStatus.FAILED, agent.agent_id
 

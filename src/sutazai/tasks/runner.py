@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,8 @@ KIND = "task"
 MOST_RESULT_BYTES = 32 * 1024 * 1024
 _PROGRESS_PAUSE = 0.25
 
+Remember = Callable[[Assignment, str, dict[str, Any]], Awaitable[dict[str, Any]]]
+"""Makes of what an agent found, for a user, what is new and was not dismissed."""
 BeforeTasksEnd = Callable[[Connection, Sequence[str]], None]
 """Locks what waits for these tasks, which comes before the tasks' own locks and their jobs'."""
 OnTaskEnded = Callable[[Connection, Sequence[TaskEnded]], None]
@@ -113,17 +115,22 @@ class TaskRunner:
         cache: Callable[[str], ResultCache],
         models: Models,
         children: Callable[[], Delegating],
+        remember: Remember,
         before_tasks_end: Sequence[BeforeTasksEnd] = (),
         on_task_ended: Sequence[OnTaskEnded] = (),
         instruments: Instruments | None = None,
         tracing: Tracing | None = None,
     ) -> None:
-        """`children` is who has done what agents delegate; asked for once there is a task."""
+        """`children` is who has done what agents delegate; asked for once there is a task.
+
+        `remember` makes of an agent's findings, for a user, what is new and was not dismissed.
+        """
         self._registry = registry
         self._directory = directory
         self._agents = {agent.description.agent_id: agent for agent in agents}
         self._cache = cache
         self._children = children
+        self._remember = remember
         self._before_tasks_end = tuple(before_tasks_end)
         self._on_task_ended = tuple(on_task_ended)
         self._models = models
@@ -226,6 +233,8 @@ class TaskRunner:
             ):
                 result = await agent.handle(assignment, context)
                 await output.flush()
+                if isinstance(result, dict) and "issues" in result:
+                    result = await self._remember(assignment, prepared.submitted_by, result)
         except AgentError as error:
             shown = None if error.result is None else encoded(error.result)
             value = shown.value if isinstance(shown, Succeeded) else None

