@@ -11,6 +11,7 @@ from sutazai.agents.service import AgentDirectory
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.repositories import Repositories
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
+from sutazai.builtin_agents.bug_diagnoser import BugDiagnoser
 from sutazai.builtin_agents.change_summarizer import ChangeSummarizer
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
@@ -73,7 +74,7 @@ def built_in_agents(
     )
     return [
         MasterCoordinator(),
-        TextAssistant(),
+        TextAssistant(pool=pool, code=code),
         CodeReviewer(pool=pool, code=code),
         SecurityAnalyst(pool=pool, code=code),
         DependencyAuditor(
@@ -84,6 +85,7 @@ def built_in_agents(
         TypeChecker(pool=pool, code=code),
         DocGenerator(pool=pool, code=code, sandbox=sandbox),
         LogAnalyst(pool=pool, code=code),
+        BugDiagnoser(pool=pool, code=code, sandbox=sandbox),
         ChangeSummarizer(pool=pool, code=code),
         TestGeneratorAgent(pool=pool, code=code, sandbox=sandbox),
         PerformanceAnalyst(pool=pool, code=code, sandbox=sandbox),

@@ -1,6 +1,5 @@
 """The agent that documents code: `doc-generator-01`."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,10 +15,8 @@ from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.environments import given_environment
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
-_MOST_VARIABLES = 50
-_LONGEST_VALUE = 4_096
 _STYLES = {"google": Style.GOOGLE, "numpy": Style.NUMPY}
 
 
@@ -55,7 +52,7 @@ class DocGenerator:
         metadata = assignment.metadata
         async with self._code.opened(metadata) as given:
             style, wants_examples = _options(metadata)
-            environment = _environment(metadata.get("environment"))
+            environment = given_environment(metadata.get("environment"))
             what = given.what
             await context.progress(5)
             made = await self._pool.call(plan, what)
@@ -103,19 +100,6 @@ def _options(metadata: Mapping[str, Any]) -> tuple[Style, bool]:
     if not isinstance(examples, bool):
         raise InputError("`examples` must be true or false.")
     return _STYLES[style.lower()], examples
-
-
-def _environment(value: Any) -> dict[str, str]:
-    """The variables that importing the project takes; seen by the examples alone."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or len(value) > _MOST_VARIABLES:
-        raise InputError(f"`environment` must be an object of at most {_MOST_VARIABLES} strings.")
-    for name, text in value.items():
-        fine = isinstance(text, str) and len(text) <= _LONGEST_VALUE and "\x00" not in text
-        if not _VARIABLE.fullmatch(name) or not fine:
-            raise InputError(f"`environment` has no valid name and string at {name[:60]!r}.")
-    return value
 
 
 def _answer(made: Documentation, planned: Plan, style: Style, unavailable: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import msgspec
 
-from sutazai.analysis.engines.secrets import scan_text
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.logs.entries import LONGEST_LINE, Level, read_entries
 from sutazai.analysis.logs.mining import Miner, Seen, Template
@@ -20,9 +19,9 @@ from sutazai.analysis.logs.relations import (
     find_shared_ids,
 )
 from sutazai.analysis.logs.times import Clock, shown
-from sutazai.analysis.redaction import Redactor, masked
+from sutazai.analysis.quoting import quoted
 from sutazai.analysis.reviewer import Reviewable
-from sutazai.analysis.source import Source, is_binary
+from sutazai.analysis.source import is_binary
 from sutazai.analysis.workspace import NotReadable, Skipped, Workspace
 from sutazai.analysis.workspace import shown as shown_path
 
@@ -30,11 +29,7 @@ _MOST_BYTES = 256 * 1024 * 1024
 _MOST_LINES = 500_000
 _MOST_TEMPLATES = 200
 _MOST_LISTED = 100
-_LONGEST_QUOTE = 500
 _LATE = 0.25
-_BEARER = re.compile(
-    r"(?i)\b(bearer|basic|token|cookie:|set-cookie:)\s{1,3}([A-Za-z0-9._~+/=;-]{12,2000})"
-)
 _LOG_NAMES = re.compile(
     r"\.(log|out|err|txt|jsonl|ndjson)(\.\d+)?$|(^|/)(syslog|messages|journal)$"
 )
@@ -150,14 +145,6 @@ class _Reading:
                 return
             self.lines += 1
             yield line.replace("\x00", "�")
-
-
-def quoted(text: str) -> str:
-    """A line as it may be shown: cut, and without secrets."""
-    text = text[:_LONGEST_QUOTE]
-    source = Source(file="log", text=text, lines=[text], is_python=False, is_test=False)
-    text = Redactor(source, scan_text(source)).text(text)
-    return _BEARER.sub(lambda found: f"{found[1]} {masked(found[2])}", text)
 
 
 def _report(miner: Miner, reading: _Reading) -> LogReport:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from sutazai.analysis.globs import InputError
-from sutazai.analysis.logs.report import LogReport, LogRequest, analyse_logs, quoted
+from sutazai.analysis.logs.report import LogReport, LogRequest, analyse_logs
 from sutazai.analysis.protocol import Place
+from sutazai.analysis.quoting import quoted
 from sutazai.analysis.reviewer import Reviewable
 
 START = datetime(2026, 11, 25, 10, 0, tzinfo=UTC)

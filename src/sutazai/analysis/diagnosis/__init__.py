@@ -1,0 +1,1 @@
+"""From a traceback and the source to where a failure comes from."""
