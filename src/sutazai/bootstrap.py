@@ -48,6 +48,7 @@ from sutazai.events.feed import EventFeed
 from sutazai.events.hub import EventHub
 from sutazai.events.model import NewEvent, Origin
 from sutazai.events.streams import EventStreams
+from sutazai.findings.retention import purge_reviews
 from sutazai.findings.service import Findings
 from sutazai.identity.hooks import Change
 from sutazai.identity.passwords import Passwords
@@ -388,6 +389,7 @@ def _chores(
         keep = int(settings.tasks_keep_days * _DAY)
         chores.append(every_hour("tasks", partial(retention.purge_tasks, keep)))
         chores.append(every_hour("workflows", partial(purge_executions, keep)))
+        chores.append(every_hour("findings", partial(purge_reviews, keep)))
     return Recurring(database=database, chores=chores)
 
 
