@@ -223,10 +223,8 @@ async def test_a_receiver_that_hangs_is_left_after_a_while(
     rig = await rigged(seconds=0.5)
     receiver.replies = [hang]
     delivery = await rig.over(await rig.end())
-    # On a machine that is busy enough, more than the first answer may come too late.
-    *late, last = errors_of(delivery)
-    assert set(late) == {"No answer came within 0.5 s."}
-    assert last is None
+    *late, last = errors_of(delivery)  # on a busy machine, more than one
+    assert (set(late), last) == ({"No answer came within 0.5 s."}, None)
 
 
 async def test_receivers_that_hang_hold_up_no_other(rigged: Rigged, receiver: Receiver) -> None:
