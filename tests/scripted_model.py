@@ -40,7 +40,7 @@ Script = Callable[[JSON], Say | Refuse | Break]
 class ScriptedModel:
     """A running server; `asked` has the body of each call, `headers` its headers."""
 
-    def __init__(self, script: Script, *models: str, key: str | None = None) -> None:
+    def __init__(self, script: Script, *models: str, key: str | None = None, port: int = 0) -> None:
         self.script = script
         self.models = models or ("scripted",)
         self.key = key
@@ -52,7 +52,7 @@ class ScriptedModel:
         class Handler(_Handler):
             scripted = outer
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", port), Handler)
         self.port: int = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))

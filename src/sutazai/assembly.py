@@ -74,7 +74,7 @@ def built_in_agents(
     )
     return [
         MasterCoordinator(),
-        TextAssistant(),
+        TextAssistant(pool=pool, code=code),
         CodeReviewer(pool=pool, code=code),
         SecurityAnalyst(pool=pool, code=code),
         DependencyAuditor(

@@ -48,6 +48,7 @@ from sutazai.events.feed import EventFeed
 from sutazai.events.hub import EventHub
 from sutazai.events.model import NewEvent, Origin
 from sutazai.events.streams import EventStreams
+from sutazai.findings.retention import purge_reviews
 from sutazai.findings.service import Findings
 from sutazai.identity.hooks import Change
 from sutazai.identity.passwords import Passwords
@@ -205,6 +206,10 @@ async def _start_work(
     # Right above the hub, so that Redis is told of the agents' coming and going, too.
     shared = [redis] if redis else []
     await _start(stack, hub, *shared, models.reach, host, tasks, assignments, scheduler, rescuer)
+    if redis is not None:
+        lease = settings.lease_seconds
+        door = redis.agents(directory=directory, assignments=assignments, lease_seconds=lease)
+        await _start(stack, door)
     await chores.ensure()
     await worker.start()
     streams = EventStreams(feed=feed, hub=hub)
@@ -384,6 +389,7 @@ def _chores(
         keep = int(settings.tasks_keep_days * _DAY)
         chores.append(every_hour("tasks", partial(retention.purge_tasks, keep)))
         chores.append(every_hour("workflows", partial(purge_executions, keep)))
+        chores.append(every_hour("findings", partial(purge_reviews, keep)))
     return Recurring(database=database, chores=chores)
 
 

@@ -1,8 +1,10 @@
 """One set of resources in every version: bare below `/api/v1`, in an envelope elsewhere."""
 
+import asyncio
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -11,8 +13,20 @@ import schemathesis
 from schemathesis import Case
 from starlette.types import Message, Receive, Scope, Send
 
+from sutazai.api.edge import HEADERS, Edge, Limits
 from sutazai.api.versions import VERSIONS, Versions, enveloped
-from tests.api.server import JSON, PASSWORD, PATIENCE, Server, ended, error_of, submit
+from sutazai.telemetry.instruments import Instruments
+from tests.api.server import (
+    JSON,
+    PASSWORD,
+    PATIENCE,
+    Server,
+    ended,
+    error_of,
+    serving,
+    settings_for,
+    submit,
+)
 from tests.api.test_generated_requests import log_in, make_sensible, settings
 from tests.api.test_openapi import METHODS, document
 
@@ -261,9 +275,10 @@ async def passed(messages: list[Message]) -> list[Message]:
         sent.append(message)
 
     scope: Scope = {"type": "http", "method": "GET", "path": "/api/v2/x", "headers": []}
+    scope["state"] = {HEADERS: []}
     # The document is not asked for.
     versions = Versions(app, describe=dict, deprecated={})
-    await versions(scope, receive, send)
+    await versions.told(versions)(scope, receive, send)
     return sent
 
 
@@ -297,7 +312,7 @@ def bodies(sent: list[Message]) -> list[bytes]:
 async def test_what_is_no_resource_in_json_passes_as_it_is_and_at_once(first: Message) -> None:
     sent = await passed([first, part(b"data: 1\n\n", more=True), part(b"{}")])
     assert bodies(sent) == [b"data: 1\n\n", b"{}"]
-    assert (b"x-api-version", b"2.0") in sent[0]["headers"]
+    assert sent[0] == first
 
 
 async def test_json_in_parts_is_enveloped_as_one() -> None:
@@ -407,3 +422,35 @@ async def test_the_page_of_documents_offers_every_version(server: Server) -> Non
     for path, version in VERSIONS.items():
         assert f'href="/docs?version={version}"' in page
         assert f'["{version}", "{path}/openapi.json"]' in begin
+
+
+async def test_what_the_limits_answer_says_the_version_too(
+    database_url: str | None, data_dir: Path, tmp_path: Path
+) -> None:
+    settings = settings_for(
+        data_dir, database_url, tmp_path, rate_limits=True, rate_limit_requests=1
+    )
+    async with serving(settings, roles=[]) as server:
+        # The admin has logged in, which was this address's only request.
+        refused = await server.anonymous.get("/tasks")
+        error_of(refused, 429, "RATE_LIMIT_EXCEEDED")
+        assert refused.headers["x-api-version"] == "1.0"
+        large = await server.admin.post("http://sutazai.test/api/tasks", content=b"x" * 11_000_000)
+        assert large.status_code == 413
+        assert large.headers["x-api-version"] == "2.0"
+        assert large.headers["vary"] == "X-API-Version"
+        assert large.headers.get_list("x-api-version") == ["2.0"]
+
+
+async def test_what_takes_too_long_says_the_version_too() -> None:
+    async def hang(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    versions = Versions(hang, describe=dict, deprecated={})
+    app = Edge(versions.told(Limits(versions, seconds=0.01)), instruments=Instruments(version="1"))
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app), base_url="http://sutazai.test"
+    ) as client:
+        answer = await client.get("/api/v1/x")
+    error_of(answer, 503, "SERVICE_UNAVAILABLE")
+    assert answer.headers["x-api-version"] == "1.0"

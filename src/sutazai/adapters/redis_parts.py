@@ -2,15 +2,18 @@
 
 import hmac
 
+from sutazai.adapters.redis_agents import RedisAgents
 from sutazai.adapters.redis_events import RedisPublisher
 from sutazai.adapters.redis_server import RedisServer
 from sutazai.adapters.redis_windows import RedisWindows
+from sutazai.agents.service import AgentDirectory
 from sutazai.events.feed import EventFeed
 from sutazai.events.hub import EventHub
+from sutazai.tasks.assignments import Assignments
 
 
 class RedisParts:
-    """Publishes events and shares rate limits; starts and works whether or not Redis is there."""
+    """Events, rate limits, agents; starts and works whether or not Redis is there."""
 
     def __init__(self, url: str, *, secret: bytes, feed: EventFeed, hub: EventHub) -> None:
         """`secret` is the installation's: others on the same Redis are kept apart by it.
@@ -21,6 +24,17 @@ class RedisParts:
         self._server = RedisServer(url, installation=installation)
         self.windows = RedisWindows(self._server)
         self._publisher = RedisPublisher(self._server, feed=feed, hub=hub)
+
+    def agents(
+        self, *, directory: AgentDirectory, assignments: Assignments, lease_seconds: float
+    ) -> RedisAgents:
+        """The door for agents on this Redis, to be started once the assignments are."""
+        return RedisAgents(
+            self._server,
+            directory=directory,
+            assignments=assignments,
+            lease_seconds=lease_seconds,
+        )
 
     async def is_healthy(self) -> bool:
         """See `RedisServer`."""

@@ -94,6 +94,7 @@ def create_app(
     limited: ASGIApp = Limits(dispatch)
     if services.rates is not None:
         limited = RateLimited(limited, services, services.rates)
+    limited = versions.told(limited)
     # Around the limits: a page must be able to read that it sent too much.
     within = _with_cors(limited, cors_origins) if cors_origins else limited
     return Edge(within, instruments=services.instruments, tracing=tracing)

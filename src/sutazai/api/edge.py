@@ -6,6 +6,7 @@ Plain ASGI, because every request passes through here.
 import asyncio
 import re
 import time
+from collections.abc import Callable, Iterable
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -19,6 +20,12 @@ from sutazai.telemetry.tracing import Kind, Tracing, fail
 
 MOST_BODY_BYTES = 10 * 1024 * 1024
 REQUEST_SECONDS = 30.0
+
+HEADERS = "headers"
+"""In a request's state: who wants headers on its answer, whatever that will be (MoreHeaders)."""
+BEGUN = "begun"
+"""In a request's state: whether its answer has begun."""
+MoreHeaders = Callable[[], Iterable[tuple[bytes, bytes]]]
 
 _logger = structlog.get_logger(__name__)
 
@@ -62,7 +69,9 @@ class Edge:
         status = 500
         if headers_only:
             scope = {**scope, "method": "GET"}
-        scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        more: list[MoreHeaders] = []
+        state = {**scope.get("state", {}), "request_id": request_id, HEADERS: more, BEGUN: False}
+        scope["state"] = state
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         shown = (b"x-request-id", request_id.encode())
@@ -70,8 +79,12 @@ class Edge:
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
+                state[BEGUN] = True
                 status = message["status"]
-                headers = [*message.get("headers", ()), shown]
+                headers = [*message.get("headers", ())]
+                for made in more:
+                    headers += made()
+                headers.append(shown)
                 there = {name for name, _ in headers}
                 headers += [header for header in _HEADERS.items() if header[0] not in there]
                 message["headers"] = headers
@@ -178,19 +191,12 @@ class Limits:
         elif length > self._most_bytes:
             await too_large(request_id)(scope, receive, send)
             return
-        begun = False
-
-        async def noting(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
         try:
             async with asyncio.timeout(self._seconds) as limit:
                 scope["state"]["time_limit"] = limit  # for an endpoint that streams to lift
-                await self._app(scope, receive, noting)
+                await self._app(scope, receive, send)
         except TimeoutError:
-            if begun or not limit.expired():
+            if scope["state"][BEGUN] or not limit.expired():
                 raise
             message = f"The request was not answered within {self._seconds:g} s; try again."
             error = SutazaiError(ErrorCode.SERVICE_UNAVAILABLE, message, retry_after=1)

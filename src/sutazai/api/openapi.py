@@ -33,6 +33,7 @@ def _header(description: str, **schema: Any) -> dict[str, Any]:
 
 _HEADERS = {
     "X-Request-ID": _header("The request's own id, or the one it was given"),
+    "X-API-Version": _header("The version that answered", examples=["1.0"]),
     "RateLimit": _header(
         "How the caller stands: by policy, what remains (r) and seconds until there is more (t)",
         examples=['"requests";r=99;t=60'],
@@ -46,7 +47,7 @@ _HEADERS = {
     "Retry-After": _header("Seconds until it is worth trying again, where waiting can help"),
     "WWW-Authenticate": _header("How to say who one is", const="Bearer"),
 }
-_ALWAYS = ("X-Request-ID", "RateLimit", "RateLimit-Policy")
+_ALWAYS = ("X-Request-ID", "X-API-Version", "RateLimit", "RateLimit-Policy")
 _HEADERS_OF_ERRORS = {
     401: ("WWW-Authenticate",),
     409: ("Retry-After",),

@@ -10,7 +10,7 @@ from typing import Self
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sutazai.api.edge import REQUEST_SECONDS
+from sutazai.api.edge import HEADERS, REQUEST_SECONDS
 from sutazai.api.envelope import error_response
 from sutazai.api.requests import credential_in
 from sutazai.api.services import Services
@@ -33,7 +33,7 @@ GRAPHQL = "/graphql"
 # Whoever watches over the server must always get an answer, or it is restarted for being busy.
 _UNCOUNTED = frozenset(f"{path}/health" for path in (PREFIX, *VERSIONS))
 _COUNTED = (f"{PREFIX}/", GRAPHQL, "/ws")
-_STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
+_STARTS = ("websocket.http.response.start", "websocket.accept")
 _network_of = functools.lru_cache(maxsize=4096)(network_of)
 
 
@@ -61,18 +61,16 @@ class RateLimited:
         else:
             standing = await self._limits.charge(await self._caller(scope), Policy.REQUESTS)
         standings = scope["state"]["standings"] = [standing]
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] in _STARTS:
-                message["headers"] = [*message.get("headers", ()), *headers_of(standings)]
-            await send(message)
-
+        if scope["type"] == "websocket":
+            send = _with_headers(send, standings)
+        else:
+            scope["state"][HEADERS].append(functools.partial(headers_of, standings))
         if standing.admitted:
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, receive, send)
         else:
             self._instruments.rate_limited(Policy.REQUESTS)
             refused = error_response(too_many(standing), scope["state"]["request_id"])
-            await refused(scope, receive, send_with_headers)
+            await refused(scope, receive, send)
 
     async def _caller(self, scope: Scope) -> Caller:
         credential = credential_in(scope["headers"])
@@ -94,6 +92,15 @@ class RateLimited:
             return _address(scope)
         scope["state"]["principal"] = principal
         return Caller.user(principal.user_id, principal.tier)
+
+
+def _with_headers(send: Send, standings: list[Standing]) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] in _STARTS:
+            message["headers"] = [*message.get("headers", ()), *headers_of(standings)]
+        await send(message)
+
+    return sending
 
 
 def _address(scope: Scope) -> Caller:

@@ -276,7 +276,10 @@ _ENDED: dict[model.TaskStatus, _Ending] = {
 
 
 def task_view(task: model.Task) -> dict[str, Any]:
-    """A task as the API shows it; the agent's counters stand among its metadata."""
+    """A task as the API shows it; the agent's counters stand among its metadata.
+
+    Not in the place of what was submitted, where a field has the same name.
+    """
     shown: dict[str, Any] = {
         "task_id": task.task_id,
         "type": task.type,
@@ -291,7 +294,7 @@ def task_view(task: model.Task) -> dict[str, Any]:
         "created_at": clock.to_iso(task.created_at),
         "started_at": _iso(task.started_at),
         "submitted_by": task.submitted_by,
-        "metadata": {**task.metadata, **task.counters},
+        "metadata": {**task.counters, **task.metadata},
         "tags": task.tags,
         "depends_on": task.depends_on,
     }

@@ -17,6 +17,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sutazai.api.edge import HEADERS
 from sutazai.api.envelope import error_response, printable
 from sutazai.errors import ErrorCode, SutazaiError
 
@@ -28,6 +29,8 @@ BARE = "/api/v1"
 NEWEST = "/api/v2"
 
 _HEADER = b"x-api-version"
+_ENTRY = "entry"
+"""In a request's state: how it comes in, or why it does not (_Entry | SutazaiError)."""
 _NAMES = {"1": "1.0", "1.0": "1.0", "2": "2.0", "2.0": "2.0"}
 # No noun of the API begins like this, so a version that there is not is told as such.
 _LIKE_A_VERSION = re.compile(r"v\d", re.IGNORECASE | re.ASCII)
@@ -103,14 +106,23 @@ class Versions:
         self._deprecated = dict(deprecated)
         self._document: bytes | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; BAD_REQUEST for a version that there is not."""
+    def told(self, app: ASGIApp) -> ASGIApp:
+        """Around whatever may answer in our place: the version's headers stand there too."""
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["path"].startswith(PREFIX + "/"):
+                self._enter(scope)
+            await app(scope, receive, send)
+
+        return serve
+
+    def _enter(self, scope: Scope) -> None:
+        state = scope["state"]
         try:
-            entry = _entry(scope)
+            entry = state[_ENTRY] = _entry(scope)
         except SutazaiError as error:
-            await error_response(error, scope["state"]["request_id"])(scope, receive, send)
+            state[_ENTRY] = error
             return
-        scope["root_path"] = scope.get("root_path", "") + entry.root_path
         headers = [(_HEADER, entry.version.encode())]
         if entry.negotiated:
             headers.append((b"vary", b"X-API-Version"))
@@ -118,20 +130,23 @@ class Versions:
         if deprecation is not None:
             path = quote(entry.resource, errors="replace")
             headers += deprecation.headers(NEWEST + path)
+        state[HEADERS].append(lambda: headers)
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *headers]
-            await send(message)
-
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; BAD_REQUEST for a version that there is not."""
+        entry: _Entry | SutazaiError = scope["state"][_ENTRY]
+        if isinstance(entry, SutazaiError):
+            await error_response(entry, scope["state"]["request_id"])(scope, receive, send)
+            return
+        scope["root_path"] = scope.get("root_path", "") + entry.root_path
         is_document = entry.resource in _DOCUMENTS
         if entry.resource == "/openapi.json" and entry.version != VERSIONS[BARE]:
-            await self._serve_document(scope, receive, send_with_headers)
+            await self._serve_document(scope, receive, send)
         elif is_document or entry.root_path == BARE:
-            await self._serve(scope, receive, send_with_headers)
+            await self._serve(scope, receive, send)
         else:
-            opening = _opening(entry.version, deprecation)
-            await self._serve(scope, receive, _Enveloping(send_with_headers, opening))
+            opening = _opening(entry.version, self._deprecated.get(entry.version))
+            await self._serve(scope, receive, _Enveloping(send, opening))
 
     async def _serve_document(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":

@@ -13,11 +13,14 @@ from sutazai.agents.contract import (
     TaskContext,
     WorkflowOutcome,
 )
+from sutazai.builtin_agents import model_planning
 from sutazai.builtin_agents.goals import LONGEST_GOAL
-from sutazai.builtin_agents.planning import Plan, find_route, make_plan
+from sutazai.builtin_agents.planning import Choice, Plan, choose, find_route, make_plan
 from sutazai.errors import ErrorCode
+from sutazai.llm.model import ModelProblem
 
-_OWN_FIELDS = frozenset({"goal", "input", "dry_run", "config"})
+_OWN_FIELDS = frozenset({"goal", "input", "dry_run", "config", "planner"})
+_PLANNERS = ("auto", "rules", "model")
 
 
 class _Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +30,16 @@ class _Order(msgspec.Struct, frozen=True, kw_only=True):
     given: dict[str, Any]
     dry_run: bool
     config: dict[str, dict[str, Any]]
+    planner: str
+
+
+class _Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan, who made it, and what the model came to if one was asked."""
+
+    plan: Plan
+    planner: str
+    note: str | None
+    model: dict[str, Any] | None
 
 
 class MasterCoordinator:
@@ -56,11 +69,13 @@ class MasterCoordinator:
 async def _orchestrate(assignment: Assignment, context: TaskContext) -> dict[str, Any]:
     """Plan, execute, and tell of both; what fails tells of the plan all the same."""
     order = _order(assignment)
-    plan = await _plan(assignment, order, context)
+    planned = await _plan(assignment, order, context)
+    plan = planned.plan
     shown = {
         "goal": order.goal,
-        "planner": "rules",
-        "model": None,
+        "planner": planned.planner,
+        "planner_note": planned.note,
+        "model": planned.model,
         "plan": msgspec.to_builtins(plan),
     }
     if order.dry_run:
@@ -83,16 +98,50 @@ async def _orchestrate(assignment: Assignment, context: TaskContext) -> dict[str
     )
 
 
-async def _plan(assignment: Assignment, order: _Order, context: TaskContext) -> Plan:
+async def _plan(assignment: Assignment, order: _Order, context: TaskContext) -> _Planned:
     """The task's plan, kept: who is online may be others when its execution has ended."""
     key = f"plan of {assignment.task_id}"
     kept = (await context.cache.get_many([key])).get(key)
     if kept is not None:
-        return msgspec.json.decode(kept, type=Plan)
-    plan = make_plan(order.goal, context.colleagues(), config=order.config)
-    await context.check_workflow(plan.workflow)
-    await context.cache.put_many({key: msgspec.json.encode(plan)})
-    return plan
+        return msgspec.json.decode(kept, type=_Planned)
+    choice, planner, note = await _choice(order, context)
+    planned = _Planned(
+        plan=make_plan(order.goal, choice, context.colleagues(), config=order.config),
+        planner=planner,
+        note=note,
+        model=context.model.report(),
+    )
+    await context.check_workflow(planned.plan.workflow)
+    await context.cache.put_many({key: msgspec.json.encode(planned)})
+    return planned
+
+
+async def _choice(order: _Order, context: TaskContext) -> tuple[Choice, str, str | None]:
+    """What to do, who says so, and a remark: the model is asked where the rules do not do.
+
+    They do for a goal that they understand throughout; then asking costs time and adds nothing.
+    """
+    colleagues = context.colleagues()
+    by_rules: Choice | AgentError | None = None
+    if order.planner != "model":
+        try:
+            by_rules = choose(order.goal, colleagues)
+        except AgentError as error:
+            by_rules = error
+        understood = isinstance(by_rules, Choice) and not by_rules.not_understood
+        if order.planner == "rules" or understood or not context.model.is_available:
+            if isinstance(by_rules, Choice):
+                return by_rules, "rules", None
+            raise by_rules
+    try:
+        return await model_planning.ask(order.goal, colleagues, context.model), "model", None
+    except ModelProblem as problem:
+        if isinstance(by_rules, Choice):
+            return by_rules, "rules", f"The model made no plan: {problem}"
+        if by_rules is not None:
+            raise by_rules from None
+        code = ErrorCode.SERVICE_UNAVAILABLE
+        raise AgentError(f"The model made no plan: {problem}", code=code) from None
 
 
 def _order(assignment: Assignment) -> _Order:
@@ -106,8 +155,17 @@ def _order(assignment: Assignment) -> _Order:
     config = metadata.get("config", {})
     if not isinstance(config, dict) or not all(isinstance(one, dict) for one in config.values()):
         raise AgentError("`config` must have an object for each type of step.")
+    planner = metadata.get("planner", "auto")
+    if planner not in _PLANNERS:
+        raise AgentError(f"`planner` must be one of {', '.join(_PLANNERS)}.")
     rest = {name: value for name, value in metadata.items() if name not in _OWN_FIELDS}
-    return _Order(goal=_goal(assignment), given={**rest, **given}, dry_run=dry_run, config=config)
+    return _Order(
+        goal=_goal(assignment),
+        given={**rest, **given},
+        dry_run=dry_run,
+        config=config,
+        planner=planner,
+    )
 
 
 def _goal(assignment: Assignment) -> str:

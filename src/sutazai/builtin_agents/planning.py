@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -66,34 +66,55 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     not_understood: tuple[str, ...]
 
 
+class Choice(NamedTuple):
+    """What a plan is to do, and why: by the rules, or by a model.
+
+    `order` are pairs of types, the first to be done before the second.
+    """
+
+    types: list[str]
+    order: frozenset[tuple[str, str]]
+    reasons: Mapping[str, str]
+    not_understood: tuple[str, ...] = ()
+
+
+def choose(goal: str, colleagues: Sequence[Colleague]) -> Choice:
+    """What the rules make of a goal. AgentError where any of it is nobody's work here."""
+    able = doers(colleagues)
+    wishes = understand(goal, able)
+    types = wishes.types
+    for agent in _named_agents(goal, colleagues):
+        types += [one for one in agent.capabilities[:1] if not set(types) & set(agent.capabilities)]
+    if not types:
+        raise AgentError(f"The goal asks for nothing that is done here. {what_there_is(able)}")
+    missing = [one for one in types if one not in able]
+    if missing:
+        reasons = ", ".join(f"{one} (“{'”, “'.join(wishes.words_for(one))}”)" for one in missing)
+        raise AgentError(f"Nobody here does {reasons}. {what_there_is(able)}")
+    said = {one: _said(one, wishes) for one in types}
+    return Choice(types, wishes.order, said, wishes.not_understood)
+
+
 def make_plan(
     goal: str,
+    choice: Choice,
     colleagues: Sequence[Colleague],
     *,
     config: Mapping[str, Mapping[str, Any]],
 ) -> Plan:
-    """The plan for a goal; `config` goes into the steps, by type. AgentError where there is none.
+    """The workflow that does what was chosen; `config` goes into the steps, by type.
 
-    Everything that the goal asks for must be somebody's work, or nothing is planned.
+    AgentError where the order goes round in a circle, or `config` is for what is not in it.
     """
-    able = doers(colleagues)
-    wishes = understand(goal, able)
-    types = wishes.types
-    pinned = _named_agents(goal, colleagues)
-    for agent in pinned:
-        types += [one for one in agent.capabilities[:1] if not set(types) & set(agent.capabilities)]
-    if not types:
-        raise AgentError(f"The goal asks for nothing that is done here. {_what_there_is(able)}")
-    missing = [one for one in types if one not in able]
-    if missing:
-        reasons = ", ".join(f"{one} (“{'”, “'.join(wishes.words_for(one))}”)" for one in missing)
-        raise AgentError(f"Nobody here does {reasons}. {_what_there_is(able)}")
+    types = choice.types
     unused = sorted(set(config) - set(types))
     if unused:
         raise AgentError(
             f"`config` is for {', '.join(unused)}, and the plan has only {', '.join(types)}."
         )
-    before = _dependencies(types, wishes)
+    able = doers(colleagues)
+    pinned = _named_agents(goal, colleagues)
+    before = _dependencies(types, choice.order)
     ids = {one: _step_id(one) for one in types}
     steps, planned = [], []
     for one in types:
@@ -104,7 +125,7 @@ def make_plan(
                 step_id=ids[one],
                 type=one,
                 after=tuple(ids[earlier] for earlier in before[one]),
-                why=_why(one, before[one], wishes, named),
+                why=_why(one, before[one], choice, named),
                 agents=tuple(
                     who.agent_id
                     for who in ([named] if named is not None else able[one])
@@ -113,8 +134,8 @@ def make_plan(
             )
         )
     name = " ".join(goal.split())[:_LONGEST_NAME]
-    workflow = {"name": name, "description": "Planned by rules for a goal.", "steps": steps}
-    return Plan(workflow=workflow, steps=tuple(planned), not_understood=wishes.not_understood)
+    workflow = {"name": name, "description": "Planned for a goal.", "steps": steps}
+    return Plan(workflow=workflow, steps=tuple(planned), not_understood=choice.not_understood)
 
 
 def doers(colleagues: Sequence[Colleague]) -> dict[str, list[Colleague]]:
@@ -129,7 +150,8 @@ def doers(colleagues: Sequence[Colleague]) -> dict[str, list[Colleague]]:
     return able
 
 
-def _what_there_is(able: Mapping[str, Sequence[Colleague]]) -> str:
+def what_there_is(able: Mapping[str, Sequence[Colleague]]) -> str:
+    """The types that can be asked for, for the user."""
     shown = (f"{one} (“{ABOUT[one]}”)" if one in ABOUT else one for one in sorted(able))
     return f"What can be asked for: {', '.join(shown) or 'nothing, as no agent is registered'}."
 
@@ -144,10 +166,10 @@ def _named_agents(goal: str, colleagues: Sequence[Colleague]) -> list[Colleague]
     ]
 
 
-def _dependencies(types: Sequence[str], wishes: Wishes) -> dict[str, list[str]]:
+def _dependencies(types: Sequence[str], order: frozenset[tuple[str, str]]) -> dict[str, list[str]]:
     """By type, those to be done before: the goal's own order first, then what feeds what."""
     before: dict[str, set[str]] = {one: set() for one in types}
-    for earlier, later in sorted(wishes.order):
+    for earlier, later in sorted(order):
         if earlier in before and later in before:
             if _reaches(before, earlier, later):
                 raise AgentError(f"The goal wants {earlier} and {later} each before the other.")
@@ -219,12 +241,16 @@ def _input(task_type: str, ids: Mapping[str, str], before: Sequence[str]) -> dic
     }
 
 
-def _why(task_type: str, before: Sequence[str], wishes: Wishes, agent: Colleague | None) -> str:
+def _said(task_type: str, wishes: Wishes) -> str:
     words = wishes.words_for(task_type)
-    said = "The goal says “" + "”, “".join(words) + "”" if words else "The goal names the agent"
-    if agent is not None and words:
-        said += f" and names {agent.agent_id}"
-    ordered = [one for one in before if (one, task_type) in wishes.order]
+    return "The goal says “" + "”, “".join(words) + "”" if words else "The goal names the agent"
+
+
+def _why(task_type: str, before: Sequence[str], choice: Choice, agent: Colleague | None) -> str:
+    said = choice.reasons[task_type].rstrip(". ")
+    if agent is not None and agent.agent_id not in said:
+        said += f"; done by {agent.agent_id}, whom it names"
+    ordered = [one for one in before if (one, task_type) in choice.order]
     fed = [one for one in before if one not in ordered]
     if ordered:
         said += f"; after {', '.join(ordered)}, as the goal has it"
@@ -257,16 +283,16 @@ def find_route(goal: str, colleagues: Sequence[Colleague]) -> Route:
     wishes = understand(goal, able)
     types = wishes.types
     if not types:
-        message = f"The description fits nothing that is done here. {_what_there_is(able)}"
+        message = f"The description fits nothing that is done here. {what_there_is(able)}"
         raise AgentError(message)
     # The more of the words ask for it the better; of two that are alike the one said first.
     types.sort(key=lambda one: (one not in able, -sum(map(len, wishes.words_for(one)))))
     if types[0] not in able:
-        raise AgentError(f"Nobody here does {', '.join(types)}. {_what_there_is(able)}")
+        raise AgentError(f"Nobody here does {', '.join(types)}. {what_there_is(able)}")
     candidates = tuple(
         Candidate(
             type=one,
-            why=_why(one, (), wishes, None),
+            why=f"{_said(one, wishes)}.",
             agents=tuple(who.agent_id for who in able.get(one, ())),
             online=tuple(who.agent_id for who in able.get(one, ()) if who.is_online),
         )

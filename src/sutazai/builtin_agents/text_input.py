@@ -39,6 +39,53 @@ def parse_prompt(
     )
 
 
+class SummaryInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A text to summarise, None where files are named; `may_ask` a model, where there is one."""
+
+    text: str | None
+    sentences: int | None
+    max_tokens: int
+    may_ask: bool
+
+
+class ExtractionInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A text, and the form of what is to be got out of it."""
+
+    text: str
+    schema: dict[str, Any]
+    max_tokens: int
+
+
+_NAMES_FILES = ("file_path", "file", "files", "paths", "repository")
+
+
+def parse_summary(metadata: Mapping[str, Any]) -> SummaryInput:
+    """What a `summarization` asks for. Raises InputError naming the wrong field."""
+    text = text_of(metadata, "text")
+    if text is None and not any(metadata.get(field) for field in _NAMES_FILES):
+        raise InputError("Give the `text` to summarise, or name `files` that have it.")
+    sentences = metadata.get("max_sentences")
+    if sentences is not None:
+        sentences = whole_of(metadata, "max_sentences", usual=1, most=100)
+    return SummaryInput(
+        text=text,
+        sentences=sentences,
+        max_tokens=whole_of(metadata, "max_tokens", usual=600, most=_MOST_TOKENS),
+        may_ask=metadata.get("model") is not False,
+    )
+
+
+def parse_extraction(metadata: Mapping[str, Any]) -> ExtractionInput:
+    """What an `extraction` asks for. Raises InputError naming the wrong field."""
+    text, schema = text_of(metadata, "text"), schema_of(metadata)
+    if text is None:
+        raise InputError("Give the `text` to extract from.")
+    if schema is None:
+        raise InputError("Give the `schema` of what to extract.")
+    most = whole_of(metadata, "max_tokens", usual=1024, most=_MOST_TOKENS)
+    return ExtractionInput(text=text, schema=schema, max_tokens=most)
+
+
 def text_of(metadata: Mapping[str, Any], field: str) -> str | None:
     """A text that may be missing, but not be empty."""
     value = metadata.get(field)
@@ -92,7 +139,7 @@ def _refers_outside(part: Any) -> bool:
     for key, one in part.items():
         if key in ("$ref", "$dynamicRef") and not str(one).startswith("#"):
             return True
-        if key in ("$id", "$schema") and key == "$id":
+        if key == "$id":
             return True
         if _refers_outside(one):
             return True

@@ -28,6 +28,7 @@ from sutazai.engine.job import (
     Succeeded,
 )
 from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.telemetry import tracing
 
 KIND = "callback"
 CONSUMER = Consumer(KIND, (KIND,), 256)
@@ -105,8 +106,10 @@ class Courier:
         self._lanes = lanes or Lanes()
         self._delays = delays
 
-    def job(self, ticket: Ticket, *, run_at: int | None = None) -> NewJob:
-        """A delivery as a job about to be enqueued."""
+    def job(
+        self, ticket: Ticket, *, run_at: int | None = None, traceparent: str | None = None
+    ) -> NewJob:
+        """A delivery as a job about to be enqueued, in the trace of what it tells of."""
         return NewJob(
             key=key_of(ticket.delivery_id),
             kind=KIND,
@@ -114,6 +117,7 @@ class Courier:
             payload=msgspec.json.encode(ticket).decode(),
             max_attempts=len(self._delays) + 1,
             run_at=run_at,
+            traceparent=traceparent,
         )
 
     def readied(self, connection: Connection, jobs: Sequence[Job], now: int) -> None:
@@ -175,6 +179,8 @@ class Courier:
     async def _post(self, job: Job, ticket: Ticket, found: _Found) -> Outcome:
         now = clock.now()
         headers = signed_headers(ticket.delivery_id, found.delivery.body, found.secrets, now=now)
+        if job.traceparent is not None:
+            headers["traceparent"] = tracing.Attempt(job.key, job.token).below(job.traceparent)
         try:
             answer = await self._send(found.delivery.url, headers, found.delivery.body.encode())
         except NotDelivered as error:

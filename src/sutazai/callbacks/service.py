@@ -68,7 +68,8 @@ class Callbacks:
             ended_at=None,
         )
         store.add(connection, delivery, body_of(ended, public_url=self._public_url))
-        jobs.enqueue(connection, [self._courier.job(_ticket(delivery))])
+        job = self._courier.job(_ticket(delivery), traceparent=ended.traceparent)
+        jobs.enqueue(connection, [job])
 
     async def rotate_secret(self, user_id: str, *, origin: Origin, replay: Replayable) -> NewSecret:
         """A new secret for the user's callbacks; the one before signs beside it for a day."""

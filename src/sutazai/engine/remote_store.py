@@ -151,6 +151,8 @@ def ready_among(connection: Connection, queues: Collection[str]) -> set[str]:
     """Those of these queues that have something to take, whatever their number."""
     if not queues:
         return set()
-    asked = values(named("queue", String), name="asked").data([(one,) for one in sorted(queues)])
+    # Named as a CTE: SQLite knows no column names behind a list of values.
+    rows = values(named("queue", String)).data([(one,) for one in sorted(queues)])
+    asked = rows.cte("asked")
     work = exists().where(JOBS.c.queue == asked.c.queue, store.IS_READY)
     return set(connection.execute(select(asked.c.queue).where(work)).scalars())

@@ -103,3 +103,12 @@ def reviews_of(connection: Connection, project: str, *, commit: str, limit: int 
         .limit(limit)
     )
     return list(connection.execute(query).scalars())
+
+
+def purge_reviews(connection: Connection, *, before: int, limit: int = 500) -> int:
+    """Forget up to `limit` reviews noted before a moment; how many went."""
+    old = select(REVIEWS.c.task_id).where(REVIEWS.c.noted_at < before).limit(limit)
+    gone = list(connection.execute(old).scalars())
+    if gone:
+        connection.execute(delete(REVIEWS).where(REVIEWS.c.task_id.in_(gone)))
+    return len(gone)

@@ -113,6 +113,11 @@ class Assignments:
     async def _hung_up(self, agent_id: str, assignment_id: str) -> None:
         await self.release(agent_id, assignment_id, reason="the agent hung up")
 
+    async def held(self, agent_id: str, assignment_ids: Collection[str]) -> list[Given]:
+        """Those of these assignments that an agent holds, as they were handed to it."""
+        unit = partial(self._claims.held, agent_id, frozenset(assignment_ids))
+        return await self._database.read(unit)
+
     # --- reporting
 
     async def heartbeat(

@@ -6,7 +6,7 @@ place in the line.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -20,11 +20,13 @@ from sutazai.agents.model import OUTSIDE
 from sutazai.database import Connection, Database, StepFailed, step
 from sutazai.engine import ending, remote_store
 from sutazai.engine import store as jobs
-from sutazai.engine.job import Failed
+from sutazai.engine.job import Failed, Job
 from sutazai.engine.remote_store import Claimed
 from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.tasks import store
 from sutazai.tasks.model import assignment_id_of
 from sutazai.tasks.runner import KIND, TaskRunner
+from sutazai.tasks.store import Work
 from sutazai.tasks.waiting_line import Place, WaitingLine
 
 _logger = structlog.get_logger(__name__)
@@ -233,15 +235,7 @@ class Claims:
                     connection, [ending.decide(job, gone, now=now)], self._handlers, now=now
                 )
                 continue
-            assignment = Assignment(
-                assignment_id=assignment_id_of(job.key, job.attempt, job.token),
-                task_id=work.task_id,
-                type=work.type,
-                description=work.description,
-                metadata=work.metadata,
-                attempt=job.attempt,
-                configuration=agent.configuration,
-            )
+            assignment = _assignment(job, work, agent)
             waited = (now - work.could_start_at) / clock.SECOND if job.attempt == 1 else None
             given.append(Given(assignment, lease_expires_at, waited))
         return given
@@ -260,6 +254,25 @@ class Claims:
                 ending.apply_apart(connection, [failed], self._handlers, now=now)
         return given
 
+    def held(
+        self, agent_id: str, assignment_ids: Collection[str], connection: Connection
+    ) -> list[Given]:
+        """Inside a unit: those of these assignments that an agent holds, as they were given."""
+        agent = outside.find(connection, agent_id)
+        leases = {
+            one.attempt: one.lease_expires_at
+            for one in remote_store.leases_of(connection, agent_id)
+            if assignment_id_of(one.attempt.key, one.number, one.attempt.token) in assignment_ids
+        }
+        found = []
+        work = store.work(connection, [attempt.key for attempt in leases])
+        for attempt, expires_at in leases.items():
+            job = remote_store.find(connection, attempt)
+            if job is not None and job.key in work:
+                assignment = _assignment(job, work[job.key], agent)
+                found.append(Given(assignment, expires_at, None))
+        return found
+
     async def _give_back_taken(self, agent_id: str, taking: asyncio.Task[_Turn]) -> None:
         turn = await taking
         for given in turn.given:
@@ -277,6 +290,18 @@ class Claims:
         task: asyncio.Task[object] = asyncio.create_task(settled())
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
+
+
+def _assignment(job: Job, work: Work, agent: AgentDescription) -> Assignment:
+    return Assignment(
+        assignment_id=assignment_id_of(job.key, job.attempt, job.token),
+        task_id=work.task_id,
+        type=work.type,
+        description=work.description,
+        metadata=work.metadata,
+        attempt=job.attempt,
+        configuration=agent.configuration,
+    )
 
 
 def _note_load(agent_id: str, connection: Connection) -> bool:

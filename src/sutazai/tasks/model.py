@@ -192,3 +192,4 @@ class TaskEnded(NamedTuple):
     error: TaskError | None = None
     result: str | None = None
     parent_id: str | None = None
+    traceparent: str | None = None

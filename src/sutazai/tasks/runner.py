@@ -290,6 +290,7 @@ class TaskRunner:
                         error=error,
                         result=results.get(task.task_id) if error is None else None,
                         parent_id=task.parent_id,
+                        traceparent=ending.job.traceparent,
                     )
                 )
                 if task.assigned_agent is not None:

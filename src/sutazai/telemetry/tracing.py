@@ -51,6 +51,11 @@ class Attempt:
         said = f"{self._key}/{self._token}".encode()
         return int.from_bytes(hashlib.sha256(said).digest()[:8], "big") or 1
 
+    def below(self, traceparent: str) -> str:
+        """The `traceparent` of what this attempt has others do, from that of its job."""
+        version, trace_id, _, flags = traceparent.split("-")[:4]
+        return f"{version}-{trace_id}-{self.span_id:016x}-{flags}"
+
     @property
     def before(self) -> "Attempt | None":
         """The attempt that this one repeats: claiming and putting back each raise the token."""

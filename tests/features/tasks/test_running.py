@@ -65,19 +65,16 @@ async def test_the_status_goes_forward_and_every_step_is_an_event(server: Server
 async def test_progress_and_counters_show_while_the_task_runs(
     server: Server, obedient: Obedient
 ) -> None:
-    task = await submit(server.user, "obey", metadata={"do": "report", "kept": 1})
+    given = {"do": "report", "kept": 1, "issues_found": "submitted"}
+    task = await submit(server.user, "obey", metadata=given)
     await reached(server.user, task["task_id"], "processing")
     while True:
         seen = (await server.user.get(f"/tasks/{task['task_id']}")).json()
         if seen["progress"]:
             break
     assert seen["progress"] == 65
-    assert seen["metadata"] == {
-        "do": "report",
-        "kept": 1,
-        "lines_processed": 450,
-        "issues_found": 3,
-    }
+    # What was submitted stays, whatever the agent counts under the same name.
+    assert seen["metadata"] == {**given, "lines_processed": 450}
     obedient.gate.set()
     assert (await ended(server.user, task["task_id"]))["progress"] == 100
     events = await events_of(server, task["task_id"])

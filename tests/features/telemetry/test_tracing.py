@@ -1,5 +1,6 @@
 """Traces over HTTP: from a request through its job to the agent and the analysis."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from sutazai.telemetry.tracing import Attempt, Tracing, span, traceparent_of
 from tests.api.agents import Obedient
-from tests.api.server import Server, ended, serving, settings_for
+from tests.api.server import PATIENCE, Server, ended, serving, settings_for
+from tests.features.callbacks.receiver import receiving
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -36,7 +38,7 @@ async def traced(database_url: str | None, data_dir: Path, tmp_path: Path) -> As
     tracing = Tracing(processor=SimpleSpanProcessor(exporter), version="1")
     workspace = tmp_path / "workspace"
     workspace.mkdir()
-    settings = settings_for(data_dir, database_url, workspace)
+    settings = settings_for(data_dir, database_url, workspace, callback_allow="127.0.0.0/8")
     async with serving(settings, extra_agents=[Obedient()], roles=[], tracing=tracing) as server:
         yield Traced(server, exporter)
     await tracing.close()
@@ -87,6 +89,20 @@ async def test_a_trace_leads_from_the_request_to_the_analysis(traced: Traced) ->
     assert process.attributes is not None
     assert process.attributes["sutazai.job.attempt"] == 1
     assert process.links == ()
+
+
+async def test_a_callback_carries_the_trace_on(traced: Traced) -> None:
+    async with receiving() as receiver:
+        assert await run(traced, type="ping", callback_url=receiver.url()) == "completed"
+        [received] = await receiver.until_received(1)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if any(one.name == "process callback" for one in traced.of_trace()):
+                break
+            await asyncio.sleep(0.01)  # the span ends a moment after the answer
+    delivery = traced.named("process callback")
+    assert parent_of(delivery) == id_of(traced.named("create ping"))
+    assert received.headers["traceparent"] == f"00-{TRACE}-{id_of(delivery):016x}-01"
 
 
 async def test_a_retry_points_to_the_attempt_before(traced: Traced) -> None:

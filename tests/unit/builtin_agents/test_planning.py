@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -7,7 +8,7 @@ from msgspec import convert
 
 from sutazai.agents.contract import AgentError, Colleague
 from sutazai.builtin_agents.goals import WORDS, understand
-from sutazai.builtin_agents.planning import ABOUT, COORDINATION, Plan, find_route, make_plan
+from sutazai.builtin_agents.planning import ABOUT, COORDINATION, Plan, choose, find_route, make_plan
 from sutazai.workflows.graph import problems
 from sutazai.workflows.model import Definition
 
@@ -25,13 +26,17 @@ EVERYBODY = [
 ]
 
 
+def plan_of(goal: str, colleagues: list[Colleague], **config: dict[str, Any]) -> Plan:
+    return make_plan(goal, choose(goal, colleagues), colleagues, config=config)
+
+
 def planned(goal: str) -> dict[str, tuple[str, ...]]:
     """The plan's steps, each with those before it."""
     return {step.step_id: step.after for step in _plan(goal).steps}
 
 
 def _plan(goal: str) -> Plan:
-    plan = make_plan(goal, EVERYBODY, config={})
+    plan = plan_of(goal, EVERYBODY)
     assert not problems(convert(plan.workflow, Definition))
     return plan
 
@@ -106,9 +111,9 @@ def test_what_is_not_understood_is_said() -> None:
 
 def test_a_goal_that_names_an_agent_gets_that_agent() -> None:
     others = [*EVERYBODY, agent("other-reviewer", "code_review")]
-    plan = make_plan("let other-reviewer review it", others, config={})
+    plan = plan_of("let other-reviewer review it", others)
     assert plan.workflow["steps"][0]["agent"] == "other-reviewer"
-    assert "names other-reviewer" in plan.steps[0].why
+    assert "done by other-reviewer" in plan.steps[0].why
 
 
 @pytest.mark.parametrize(
@@ -122,15 +127,15 @@ def test_a_goal_that_names_an_agent_gets_that_agent() -> None:
 )
 def test_a_goal_that_leads_nowhere_is_refused_with_what_there_is(goal: str, said: str) -> None:
     with pytest.raises(AgentError, match=re.escape(said)):
-        make_plan(goal, EVERYBODY, config={})
+        plan_of(goal, EVERYBODY)
 
 
 def test_what_nobody_does_is_refused_before_anything_is_done() -> None:
     able = [agent("reviewer", "code_review")]
     with pytest.raises(AgentError, match="Nobody here does test_generation"):
-        make_plan("review it and write tests", able, config={})
+        plan_of("review it and write tests", able)
     with pytest.raises(AgentError, match="`config` is for documentation"):
-        make_plan("review it", able, config={"documentation": {"style": "numpy"}})
+        plan_of("review it", able, documentation={"style": "numpy"})
 
 
 def test_a_description_is_routed_to_who_does_it() -> None:
@@ -164,7 +169,7 @@ _TALK = st.lists(st.sampled_from(_SAID.split()), max_size=25).map(" ".join)
 @given(goal=_TALK | st.text(max_size=200))
 def test_whatever_the_goal_the_plan_is_a_workflow_or_refused(goal: str) -> None:
     try:
-        plan = make_plan(goal, EVERYBODY, config={})
+        plan = plan_of(goal, EVERYBODY)
     except AgentError:
         return
     assert not problems(convert(plan.workflow, Definition))

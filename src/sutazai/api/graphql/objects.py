@@ -186,7 +186,7 @@ class Task:
             attempt=task.attempt,
             max_attempts=task.max_attempts,
             timeout_seconds=task.timeout_seconds,
-            metadata=Json({**task.metadata, **task.counters}),
+            metadata=Json({**task.counters, **task.metadata}),
             tags=list(task.tags),
             depends_on=list(task.depends_on),
             parent_task_id=task.parent_task_id,

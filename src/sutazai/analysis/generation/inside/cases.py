@@ -112,6 +112,8 @@ def script(case: Case, target: Target) -> Script:
             watched.append(name)
             given[slot.name] = name
     watched += [f"{MODULE}.{name}" for name in target.state]
+    if not case.receiver:
+        setup += case.steps
     if case.whole:
         return Script(tuple(setup), case.whole, tuple(watched), target.form)
     receiver = ""

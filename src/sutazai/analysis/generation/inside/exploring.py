@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property, partial
 from types import CodeType
@@ -27,7 +27,7 @@ _FIRST_CASES = 48
 _KEPT_A_BEHAVIOUR = 3
 _KEPT_A_TARGET = 40
 _FRUITLESS = 5
-_MADE = 10
+_MADE = 14
 _MOST_LATE = 3
 _MOST_DEATHS = 3
 _DEATH = "it ended or stalled the process"
@@ -190,12 +190,12 @@ class Explorer:
             return False
         arcs = frozenset((first, second) for first, second in seen["arcs"])
         told = seen["told"]
-        if told[0] != "raises":
-            self._learn(found.target, case)
         is_new = not arcs <= self.covered
         exact = "\n".join(seen["lines"])
         behaviour = (arcs, told[0], tuple(told[1:]) if lenient or told[0] == "raises" else None)
         count = found.behaviours.get(behaviour, 0)
+        if told[0] != "raises":
+            self._learn(found.target, case, is_telling=is_new or count < 2)
         found.behaviours[behaviour] = count + 1
         if not is_new and count >= (_KEPT_A_BEHAVIOUR if not lenient else 2):
             return False
@@ -211,15 +211,17 @@ class Explorer:
             found.seeds.append(case)
         return is_new
 
-    def _learn(self, target: Target, case: Case) -> None:
-        """Remember how an object was made."""
-        if not _is_maker(target) or case.whole:
+    def _learn(self, target: Target, case: Case, *, is_telling: bool) -> None:
+        """Remember how an object was made; beyond the first few only if it is different."""
+        if not _is_maker(target):
             return
         name = target.template.partition("(")[0]
         made = self._subject.made.setdefault(name, [])
-        text = script(case, target).call
-        needs = script(case, target).setup
-        if text not in made and len(made) < _MADE and not needs and len(text) < 120:
+        written = script(case, target)
+        needs = set(written.setup) - set(target.pins)
+        text = written.call
+        most = _MADE if is_telling else _MADE // 3
+        if text not in made and len(made) < most and not needs and len(text) < 120:
             made.append(text)
 
     def _missing(self, found: Found) -> int:
@@ -284,8 +286,14 @@ class Explorer:
         if case.whole:
             text = varied(case.whole, found.words, [case.whole], self._chance)
             return Case(case.target, whole=text)
-        if target.owner and "{self}" in target.template and self._chance.random() < 0.3:
-            return self._with_steps(case, target)
+        if target.owner and "{self}" in target.template:
+            draw = self._chance.random()
+            if draw < 0.25:
+                return self._with_steps(case, target)
+            if draw < 0.5:
+                receivers = self._receivers(target) or [case.receiver]
+                receiver = varied(case.receiver, found.words, receivers, self._chance)
+                return replace(case, receiver=receiver)
         for _ in range(self._chance.choice((1, 1, 2))):
             slot = self._chance.choice(target.slots) if target.slots else None
             if slot is None or not slot.pool:
@@ -307,12 +315,15 @@ class Explorer:
             return None
         given = self._sample(target.slots)
         case = Case(target.qualname, given, self._receiver(target, receivers))
-        if target.owner and "{self}" in target.template and self._chance.random() < 0.5:
+        has_past = target.state or (target.owner and "{self}" in target.template)
+        if has_past and self._chance.random() < 0.5:
             return self._with_steps(case, target)
         return case
 
     def _with_steps(self, case: Case, target: Target) -> Case | None:
         """The same call after other calls on its object."""
+        if target.state and target.owner is None:
+            return self._with_earlier_calls(case, target)
         siblings = [
             found.target
             for found in self.found.values()
@@ -332,6 +343,23 @@ class Explorer:
                 name = step.setup[0].partition(" = ")[0]
                 steps.append(_renamed(step.call, name))
         return Case(case.target, case.arguments, case.receiver, tuple(steps))
+
+    def _with_earlier_calls(self, case: Case, target: Target) -> Case:
+        """The same call after others that change the same variables of the module."""
+        siblings = [
+            found.target
+            for found in self.found.values()
+            if found.target.owner is None
+            and found.target.form == "value"
+            and set(found.target.state) & set(target.state)
+        ]
+        steps: list[str] = []
+        for _ in range(self._chance.choice((1, 1, 2))):
+            sibling = self._chance.choice(siblings or [target])
+            again = sibling is target and self._chance.random() < 0.5
+            given = case.arguments if again else self._sample(sibling.slots)
+            steps.append(script(Case(sibling.qualname, given), sibling).call)
+        return replace(case, steps=tuple(steps))
 
     def _receiver(self, target: Target, known: list[str]) -> str:
         """One that was made before, or half of the time another, with arguments by chance."""

@@ -8,6 +8,7 @@ from sutazai.analysis.generation.inside.cases import Case
 from sutazai.analysis.generation.inside.selecting import Group
 
 _LONGEST = 70
+_NOUNS = {"none", "truth", "list", "tuple", "dict", "set", "bytes", "text", "number"}
 _SPOKEN = {
     "__init__": "", "__new__": "", "__post_init__": "", "__len__": "length", "__eq__": "equality",
     "__ne__": "inequality", "__lt__": "less_than", "__le__": "at_most", "__gt__": "greater_than",
@@ -48,18 +49,33 @@ def _called(target: str) -> str:
 
 
 def _outcome(group: Group) -> str:
-    outcomes = {tuple(check.told) for check in group.checks}
+    outcomes = list(dict.fromkeys(tuple(check.told) for check in group.checks))
     if len(outcomes) == 1:
-        return "_".join(outcomes.pop())
-    shared: list[str] = []
-    for words in zip(*outcomes, strict=False):
-        if len(set(words)) > 1:
-            break
-        shared.append(words[0])
-    if shared:
-        return "_".join(shared)
-    verbs = sorted({outcome[0] for outcome in outcomes} - {"raises"})
-    return "_".join([*verbs[:2], *(["or", "raises"] if len(verbs) < len(outcomes) else [])])
+        return "_".join(outcomes[0])
+    given = [outcome for outcome in outcomes if outcome[0] != "raises"]
+    raised = ["_".join(outcome) for outcome in outcomes if outcome[0] == "raises"]
+    parts: list[str] = []
+    if given:
+        found = [_noun(outcome) for outcome in given]
+        if "text" in found:  # words of a text beside "text" are texts, too
+            found = [noun if noun in _NOUNS else "text" for noun in found]
+        nouns = list(dict.fromkeys(found))
+        said = "_or_".join(nouns) if len(nouns) <= 2 else "what_fits"
+        parts.append(f"{given[0][0]}_{said}" if len(given) > 1 else "_".join(given[0]))
+    if raised:
+        parts.append(raised[0] if len(raised) == 1 else "raises")
+    return "_or_".join(parts)
+
+
+def _noun(outcome: tuple[str, ...]) -> str:
+    """What kind of thing came back: `list_of_3` and `empty_list` are a list."""
+    words = [word for word in outcome[1:] if word not in ("empty", "minus", "of")]
+    first = words[0] if words else "it"
+    if first.isdigit():
+        return "number"
+    if first in ("true", "false"):
+        return "truth"
+    return first if first in _NOUNS else "_".join(words[:3])
 
 
 def _longer(base: str, group: Group) -> Iterator[str]:

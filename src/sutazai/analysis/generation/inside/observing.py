@@ -34,6 +34,10 @@ _ACCIDENTS = (TypeError, AttributeError, NameError, RecursionError, MemoryError,
 TOO_LONG = "takes too long"
 
 
+_NO_OPERATOR = re.compile("not supported between instances|unsupported operand type")
+_FUNCTION = re.compile("func|fn|function|f|method|callback|handler|wrapped|cls|key|predicate")
+
+
 class Discarded(Exception):
     """A case that says nothing worth asserting; the message says why."""
 
@@ -148,7 +152,7 @@ class Observer:
             except Discarded:
                 raise
             except BaseException as error:  # SystemExit is an outcome, too
-                told = self._raised(script, error, describer)
+                told = self._raised(script, error, describer, ran=bool(tracer.arcs))
             printed = names["capsys"].readouterr().out
             if printed:
                 told.lines += describer.printed(printed)
@@ -192,14 +196,47 @@ class Observer:
                 call = f"list(itertools.islice({call}, {_FEW_YIELDED}))"
                 return describer.outcome(call, items[:_FEW_YIELDED])
             return describer.outcome(f"list({call})", items, yielded=True)
+        if isinstance(value, types.FunctionType) and self._is_made_here(value):
+            call, value = self._used(call, value)
         return describer.outcome(call, value)
 
-    def _raised(self, script: Script, error: BaseException, describer: Describer) -> Told:
+    def _is_made_here(self, function: types.FunctionType) -> bool:
+        inner = function.__code__
+        return inner.co_filename == self.filename and "<locals>" in function.__qualname__
+
+    def _used(self, call: str, function: types.FunctionType) -> tuple[str, Any]:
+        """A function that came back says nothing before it is called, too."""
+        names = [
+            name
+            for name, parameter in inspect.signature(
+                function, follow_wrapped=False
+            ).parameters.items()
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        ]
+        for one in ("1", "'abc'", "[1, 2]", "lambda *args: args"):
+            values = ["lambda *args: args" if _FUNCTION.match(name) else one for name in names]
+            text = f"{call}({', '.join(values)})"
+            try:
+                value = function(*(eval(argument) for argument in values))  # noqa: S307  # our own
+            except Exception:  # noqa: S112  # the next may fit
+                continue
+            if isinstance(value, types.FunctionType) and self._is_made_here(value):
+                return self._used(text, value)
+            return text, value
+        return call, function
+
+    def _raised(
+        self, script: Script, error: BaseException, describer: Describer, *, ran: bool
+    ) -> Told:
         frames = traceback.extract_tb(error.__traceback__)
         ours = [frame for frame in frames if frame.filename == self.filename]
         is_meant = bool(
             ours and frames[-1].filename == self.filename and ours[-1].lineno in self._raise_lines
         )
+        if ran and isinstance(error, TypeError) and _NO_OPERATOR.search(str(error)):
+            # The module said NotImplemented, and Python made this of it.
+            return describer.raising(error, script.call, is_meant=False)
         if isinstance(error, _ACCIDENTS) and not is_meant:
             raise Discarded(_short(error)) from None
         if not ours and not isinstance(error, SystemExit):

@@ -185,6 +185,8 @@ def _modules(text: str) -> set[str]:
             if isinstance(inner, ast.Name) and inner.id not in stored | set(FIXTURES):
                 parts.append(inner.id)
                 found |= _longest([*reversed(parts)])
+        elif isinstance(node, ast.Name) and node.id in sys.stdlib_module_names - stored:
+            found.add(node.id)
     return found - {MODULE}
 
 

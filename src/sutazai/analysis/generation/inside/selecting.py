@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sutazai.analysis.generation.inside.exploring import Check
 
+_NOTHING = ("''", "b''", "[]", "{}", "()", "set()", "None")
 _TESTS_PER_STATEMENT = 0.25
 
 
@@ -130,4 +131,8 @@ def _is_plain(check: Check) -> bool:
 
 
 def _cost(check: Check) -> int:
-    return len(check.body) + 40 * len(check.lines) + (60 if check.told[0] == "raises" else 0)
+    # Of equal ones the telling: little text, no error, and not about nothing.
+    raising = 60 if check.told[0] == "raises" else 0
+    given = [value for _, value in check.case.arguments]
+    nothing = 25 * sum(value in _NOTHING for value in given)
+    return len(check.body) + 40 * len(check.lines) + raising + nothing

@@ -99,9 +99,11 @@ class Subject:
         self._words: dict[str, Words] = {}
         self.pins = PinFinder(reading)
         self._instances = Instances(of=self.instances_of, name_of=self._name_of)
+        holders = [module, *(one for one in map(self.resolve, reading.classes) if one)]
         self._patterns = {
             name: value
-            for name, value in vars(module).items()
+            for holder in holders
+            for name, value in vars(holder).items()
             if isinstance(value, re.Pattern) and isinstance(value.pattern, str)
         }
         self._constants = {
@@ -134,7 +136,7 @@ class Subject:
         if issubclass(kind, enum.Enum):
             return [f"{name}.{member}" for member in kind.__members__]
         if known := self.made.get(name):
-            return known
+            return list(known)
         self._making.add(kind)
         try:
             slots = self._constructor_slots(kind)
@@ -226,7 +228,7 @@ class Subject:
         if target is not None and takes_its_own(name):
             for slot in target.slots:
                 own = self.receivers(owner)
-                slot.pool = [*own, *slot.pool[:4]]
+                slot.pool = list(dict.fromkeys([*own, "1", "'abc'", *slot.pool[:4]]))
             if name == "__hash__":
                 target.slots = [Slot("other", self.receivers(owner))]
         if target is not None and form == "with":
@@ -375,7 +377,7 @@ class Subject:
         return slots
 
     def _pool(self, hint: Any, guess: Guess, words: Words, default: Any) -> list[str]:
-        if hint is None or hint is typing.Any:
+        if hint is None or hint is typing.Any or (hint is object and guess.kinds):
             return self._guessed(guess, words, default)
         pool = values_for(hint, words, self._instances)
         kept = [one for one in guess.compared if _fits(one, hint)]

@@ -1,0 +1,186 @@
+"""`text-assistant-01`, through the whole server: without a model, and with one that appears."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.server import Server, ended, reached, serving, settings_for, submit
+from tests.features.llm.test_prompts import healthy, result_of
+from tests.language_model import SmallModel
+from tests.scripted_model import Say, ScriptedModel
+from tests.unit.analysis.test_summaries import STORY
+
+JSON = dict[str, Any]
+SCHEMA: JSON = {
+    "type": "object",
+    "properties": {"year": {"type": "integer"}, "mountain": {"type": "string", "maxLength": 12}},
+    "required": ["year", "mountain"],
+    "additionalProperties": False,
+}
+
+
+async def test_a_summary_needs_no_model(
+    database_url: str | None, data_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "story.md").write_text(f"# News\n\n{STORY}\n")
+    settings = settings_for(data_dir, database_url, tmp_path)
+    async with serving(settings, roles=["user"]) as server:
+        for metadata in ({"text": STORY}, {"file": "story.md"}):
+            task = await submit(server.user, "summarization", metadata=metadata)
+            result = await result_of(server.user, task["task_id"])
+            assert result["method"] == "extractive"
+            assert result["model"] is None
+            assert "The volcano erupted on Monday" in result["summary"]
+            assert result["summary"] == " ".join(one["text"] for one in result["sentences"])
+        nothing = await submit(server.user, "summarization", metadata={})
+        await ended(server.user, nothing["task_id"])
+        answer = (await server.user.get(f"/tasks/{nothing['task_id']}/result")).json()
+        assert (
+            answer["error"]["message"]
+            == "Give the `text` to summarise, or name `files` that have it."
+        )
+
+
+async def test_what_needs_a_model_waits_for_one(
+    database_url: str | None, data_dir: Path, tmp_path: Path
+) -> None:
+    settings = settings_for(data_dir, database_url, tmp_path)
+    async with serving(settings, roles=["user"]) as server:
+        prompt = await submit(server.user, "llm_prompt", metadata={"prompt": "Say hi."})
+        pinned = await submit(
+            server.user,
+            "extraction",
+            agent="text-assistant-01",
+            metadata={"text": STORY, "schema": SCHEMA},
+        )
+        for task in (prompt, pinned):
+            assert (task["status"], task["pending_reason"]) == ("pending", "no_model")
+        # Nothing holds up what needs none, pinned to the same agent.
+        easy = await submit(
+            server.user, "summarization", agent="text-assistant-01", metadata={"text": STORY}
+        )
+        assert (await ended(server.user, easy["task_id"]))["status"] == "completed"
+        for task in (prompt, pinned):
+            assert (await reached(server.user, task["task_id"], "pending"))["pending_reason"]
+
+    def script(body: JSON) -> Say:
+        if "response_format" in body:
+            return Say(json.dumps({"year": 1984, "mountain": "Etna"}))
+        return Say("hi")
+
+    with ScriptedModel(script) as model:
+        settings = settings_for(data_dir, database_url, tmp_path, llm_url=model.url)
+        async with serving(settings, roles=[]) as server:
+            shown = await result_of(server.admin, prompt["task_id"])
+            assert shown["output"] == "hi"
+            shown = await result_of(server.admin, pinned["task_id"])
+            assert shown["output"] == {"year": 1984, "mountain": "Etna"}
+            assert shown["not_in_text"] == ["$.mountain"]
+
+
+async def test_a_model_that_comes_while_the_server_runs_is_found(
+    database_url: str | None, data_dir: Path, tmp_path: Path
+) -> None:
+    model = ScriptedModel(lambda body: Say("hi"))
+    with model:
+        url = model.url
+    settings = settings_for(data_dir, database_url, tmp_path, llm_url=url)
+    async with serving(settings, roles=["user"]) as server:
+        task = await submit(server.user, "llm_prompt", metadata={"prompt": "Say hi."})
+        assert task["pending_reason"] == "no_model"
+        health = (await server.anonymous.get("/health")).json()
+        assert (health["status"], health["services"]["ollama"]) == ("degraded", "unhealthy")
+        with ScriptedModel(lambda body: Say("hi"), port=model.port):
+            assert (await result_of(server.user, task["task_id"]))["output"] == "hi"
+
+
+async def test_a_models_summary_is_held_against_the_text(
+    database_url: str | None, data_dir: Path, tmp_path: Path
+) -> None:
+    said = "The volcano erupted and closed three airports. It killed 12 people."
+    with ScriptedModel(lambda body: Say(said)) as model:
+        settings = settings_for(data_dir, database_url, tmp_path, llm_url=model.url)
+        async with serving(settings, roles=["user"]) as server:
+            await healthy(server)
+            task = await submit(server.user, "summarization", metadata={"text": STORY})
+            result = await result_of(server.user, task["task_id"])
+            assert result["method"] == "abstractive"
+            assert result["summary"] == "The volcano erupted and closed three airports."
+            assert [one["reason"] for one in result["dropped"]] == ["the source has no 12"]
+            assert result["model"]["name"] == "scripted"
+
+
+async def test_budgets_of_the_settings_end_a_task_with_what_was_spent(
+    database_url: str | None, data_dir: Path, tmp_path: Path
+) -> None:
+    with ScriptedModel(lambda body: Say("no JSON", (40, 10))) as model:
+        settings = settings_for(
+            data_dir,
+            database_url,
+            tmp_path,
+            llm_url=model.url,
+            llm_budgets={"task": {"tokens": 260}},
+        )
+        async with serving(settings, roles=["user"]) as server:
+            await healthy(server)
+            metadata = {"text": "1984", "schema": SCHEMA, "max_tokens": 20}
+            task = await submit(server.user, "extraction", metadata=metadata)
+            await ended(server.user, task["task_id"])
+            answer = (await server.user.get(f"/tasks/{task['task_id']}/result")).json()
+            assert answer["status"] == "failed"
+            assert answer["error"]["message"].startswith("budget_exceeded")
+            spent = answer["result"]["model"]
+            assert spent["budget_exceeded"] == "task"
+            assert spent["tokens"] == 50 * len(model.asked) > 0
+            text = (await server.admin.get("http://sutazai.test/metrics")).text
+            assert 'sutazai_model_tokens_total{direction="output",model="scripted"}' in text
+
+
+@pytest.mark.xdist_group("model")
+async def test_a_real_model_keeps_to_a_schema(
+    small_model: SmallModel, data_dir: Path, tmp_path: Path
+) -> None:
+    settings = settings_for(data_dir, None, tmp_path, llm_url=small_model.url)
+    async with serving(settings, roles=["user"]) as server:
+        await healthy(server)
+        schema = {
+            "type": "object",
+            "properties": {"colour": {"enum": ["red", "blue"]}},
+            "required": ["colour"],
+            "additionalProperties": False,
+        }
+        metadata = {"text": "The car is red.", "schema": schema, "max_tokens": 30}
+        task = await submit(server.user, "extraction", metadata=metadata)
+        result = await result_of(server.user, task["task_id"])
+        assert result["output"]["colour"] in ("red", "blue")
+        assert result["model"]["output_tokens"] > 0
+
+
+async def test_a_schema_that_is_none_or_leads_elsewhere_is_refused(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    with ScriptedModel(lambda body: Say("hi")) as model:
+        settings = settings_for(data_dir, None, tmp_path, llm_url=model.url)
+        async with serving(settings, roles=["user"]) as server:
+            await healthy(server)
+            wrong: list[JSON] = [
+                {"type": "array"},
+                {"type": "object", "properties": 3},
+                {"type": "object", "properties": {"a": {"$ref": "http://evil.example/s.json"}}},
+                {"type": "object", "$id": "http://evil.example/"},
+            ]
+            for schema in wrong:
+                assert "schema" in await _refused(server, schema)
+        assert model.asked == []
+
+
+async def _refused(server: Server, schema: JSON) -> str:
+    metadata = {"text": "a", "schema": schema}
+    task = await submit(server.user, "extraction", metadata=metadata)
+    seen = await ended(server.user, task["task_id"])
+    assert seen["status"] == "failed"
+    answer = (await server.user.get(f"/tasks/{task['task_id']}/result")).json()
+    message: str = answer["error"]["message"]
+    return message
