@@ -1,4 +1,4 @@
-"""The demo's workflow: four agents at one application, each step told as it goes."""
+"""The demo's workflow: four agents at the examples, each step told as it goes."""
 
 import time
 from collections.abc import Mapping
@@ -17,21 +17,22 @@ from sutazai.cli.output import printable
 _SECONDS = 120
 _LOOK = 0.2
 _LINES = 24
-_CODE = "/examples/shop/shop/orders.py"
+_APPLICATIONS = ["/examples/shop", "/examples/ledger"]
+_CODE = "/examples/ledger/ledger/money.py"
 _STEPS: list[dict[str, Any]] = [
     {
         "step_id": "review",
         "type": "code_review",
         "agent": "code-reviewer-01",
         "description": "What is wrong with the code",
-        "config": {"files": ["/examples/shop"]},
+        "config": {"files": _APPLICATIONS},
     },
     {
         "step_id": "security",
         "type": "security_analysis",
         "agent": "security-analyst-01",
         "description": "What an attacker could do, across files",
-        "config": {"files": ["/examples/shop"]},
+        "config": {"files": _APPLICATIONS},
     },
     {
         "step_id": "tests",
@@ -54,13 +55,13 @@ _STEPS: list[dict[str, Any]] = [
 
 def run_pipeline(console: Console, client: SutazAIClient) -> None:
     """Execute the workflow and tell what came of each step. Raises Failure where it failed."""
-    workflow = client.create_workflow("Review, test and document the shop", _STEPS)
+    workflow = client.create_workflow("Review, test and document the examples", _STEPS)
     execution = client.execute_workflow(workflow["workflow_id"])
     ended = _followed(client, execution["execution_id"])
     if ended["status"] != "completed":
         raise Failure(f"The demo's workflow ended as {ended['status']}: {ended.get('error')}")
     console.print()
-    title = Text("examples/shop, as a workflow of four agents", "bold")
+    title = Text("the examples, in a workflow of four agents", "bold")
     console.print(Rule(title, align="left", style="dim"))
     results: dict[str, Mapping[str, Any]] = {}
     agents = {step["step_id"]: step["agent"] for step in _STEPS}
@@ -112,7 +113,6 @@ def _excerpt(console: Console, result: Mapping[str, Any]) -> None:
             continue
         console.print()
         console.print(Text(f"{printable(str(one.get('file')))} begins so:", "dim"))
-        console.print(
-            Syntax(printable("\n".join(lines[:_LINES])), "python", background_color="default")
-        )
+        shown = "\n".join(printable(line) for line in lines[:_LINES])
+        console.print(Syntax(shown, "python", background_color="default"))
         return
