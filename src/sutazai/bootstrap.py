@@ -232,7 +232,7 @@ async def _start_work(
         streams=streams,
         rates=make_rate_limits(settings, redis.windows if redis else None),
         redis_is_healthy=redis.is_healthy if redis else None,
-        metrics=_metrics(settings, registry, statistics, instruments, streams, pool),
+        metrics=_metrics(settings, registry, statistics, instruments, streams, pool, models),
         instruments=instruments,
         engine_is_healthy=lambda: worker.is_healthy,
         models=models,
@@ -283,6 +283,7 @@ def _metrics(
     instruments: Instruments,
     streams: EventStreams,
     pool: AnalysisPool,
+    models: Models,
 ) -> Metrics:
     shown: list[tuple[str, str, Callable[[], float]]] = [
         ("sutazai_subscribers", "Streams of events open here", lambda: streams.subscribers),
@@ -296,6 +297,7 @@ def _metrics(
         statistics=statistics,
         host=Host(data_dir=settings.data_dir),
         instruments=instruments,
+        models=models,
     )
 
 
