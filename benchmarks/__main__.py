@@ -3,7 +3,18 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import backlog, events, fanout, idle, limits, review, testgen, throughput, workflows
+from benchmarks import (
+    backlog,
+    events,
+    fanout,
+    idle,
+    limits,
+    outside,
+    review,
+    testgen,
+    throughput,
+    workflows,
+)
 
 _PARTS: dict[str, Callable[[], object]] = {
     "throughput": throughput.main,
@@ -14,6 +25,7 @@ _PARTS: dict[str, Callable[[], object]] = {
     "backlog": backlog.main,
     "review": review.main,
     "workflows": workflows.main,
+    "outside": outside.main,
     "testgen": testgen.main,
 }
 

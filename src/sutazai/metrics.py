@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 
 from sutazai.agents.model import Agent, AgentStatus
 from sutazai.agents.service import AgentRegistry
+from sutazai.llm.service import Models
 from sutazai.tasks.model import TaskStatus
 from sutazai.tasks.statistics import Statistics, TaskStatistics
 from sutazai.telemetry.host import Host
@@ -47,12 +48,21 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     error_rate: float | None
 
 
+class ModelUse(msgspec.Struct, frozen=True, kw_only=True):
+    """Of language models, since midnight UTC; `cost` in USD, None where a price is missing."""
+
+    calls_today: int
+    tokens_today: int
+    cost_today: float | None
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The specification's shape."""
 
     system: SystemUse
     agents: AgentFigures
     performance: Performance
+    models: ModelUse
 
 
 class Exposition(NamedTuple):
@@ -72,20 +82,23 @@ class Metrics:
         statistics: Statistics,
         host: Host,
         instruments: Instruments,
+        models: Models,
     ) -> None:
         self._registry = registry
         self._statistics = statistics
         self._host = host
         self._instruments = instruments
+        self._models = models
         self._snapshot = Snapshot(instruments.registry)
 
     async def report(self) -> Report:
         """The figures, the same from every process but for `system`, which is this machine's."""
-        host, tasks, agents, cache = await asyncio.gather(
+        host, tasks, agents, cache, spent = await asyncio.gather(
             asyncio.to_thread(self._host.read),
             self._statistics.read(),
             self._registry.list_agents(),
             self._registry.cache_use(),
+            self._models.accounts.today(),
         )
         return Report(
             system=SystemUse(
@@ -106,6 +119,11 @@ class Metrics:
                 p95_task_duration=tasks.p95_duration,
                 cache_hit_rate=round(cache.hits / cache.lookups, 4) if cache.lookups else None,
                 error_rate=tasks.error_rate,
+            ),
+            models=ModelUse(
+                calls_today=spent.calls,
+                tokens_today=spent.input_tokens + spent.output_tokens,
+                cost_today=spent.cost,
             ),
         )
 

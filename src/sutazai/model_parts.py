@@ -1,12 +1,16 @@
 """The language model's part of the composition root: what the settings ask for, put together."""
 
+from pathlib import Path
+
 from sutazai.agents.model import DEFAULT_CONFIGURATION
 from sutazai.database import Database
+from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.llm.accounts import Accounts
 from sutazai.llm.model import Budget, Scope
 from sutazai.llm.port import ModelServer
 from sutazai.llm.prices import Price, Prices
 from sutazai.llm.reach import Reach
+from sutazai.llm.recording import RecordingServer, ReplayServer
 from sutazai.llm.service import Models
 from sutazai.settings import OFF, Settings
 from sutazai.telemetry.instruments import Instruments
@@ -22,7 +26,7 @@ def make_models(
     server = _server(settings)
     reach = Reach(
         server=server,
-        is_configured=server is not None and settings.llm_url is not None,
+        is_configured=settings.llm_replay is not None or settings.llm_url not in (None, OFF),
         usual_model=DEFAULT_CONFIGURATION["model"],
         default_model=settings.llm_model,
         fallback_model=settings.llm_fallback_model,
@@ -54,6 +58,25 @@ def make_models(
 
 
 def _server(settings: Settings) -> ModelServer | None:
+    if settings.llm_replay is not None:
+        return _replay(settings.llm_replay)
+    server = _live(settings)
+    if server is None or settings.llm_record is None:
+        return server
+    return RecordingServer(server, settings.llm_record)
+
+
+def _replay(path: Path) -> ModelServer:
+    try:
+        return ReplayServer(path)
+    except (OSError, ValueError) as error:
+        raise SutazaiError(
+            ErrorCode.VALIDATION_ERROR,
+            f"A setting is wrong. SUTAZAI_LLM_REPLAY: {path} cannot be used: {error}",
+        ) from error
+
+
+def _live(settings: Settings) -> ModelServer | None:
     if settings.llm_url == OFF:
         return None
     # Its libraries are imported by its first call.

@@ -188,6 +188,12 @@ class Settings(BaseSettings):
             'on a day (UTC), as JSON: {"task": {"tokens": 20000}, "day": {"cost": 5}}',
         )
     )
+    llm_record: Path | None = Field(
+        None, description="a file that exchanges with models are appended to, without secrets"
+    )
+    llm_replay: Path | None = Field(
+        None, description="such a file, to answer from it instead of asking a model"
+    )
     analysis_processes: int = Field(
         default_factory=lambda: max(1, min(4, os.cpu_count() or 1)),
         ge=1,

@@ -23,6 +23,8 @@ TABLE = [
     ("GET", "/agents", WRITERS),
     ("GET", "/agents/nobody", WRITERS),
     ("PATCH", "/agents/nobody/config", WRITERS),
+    ("GET", "/agents/nobody/config/history", WRITERS),
+    ("POST", "/agents/nobody/config/rollback", WRITERS),
     ("POST", "/agents", WRITERS),
     ("PUT", "/agents/nobody", WRITERS),
     ("DELETE", "/agents/nobody", WRITERS),

@@ -149,3 +149,45 @@ async def test_unknown_agents_are_not_found(server: Server) -> None:
     error_of(await server.developer.get("/agents/%00"), 422, "VALIDATION_ERROR")
     answer = await server.developer.patch("/agents/%00/config", json={"temperature": 1})
     error_of(answer, 422, "VALIDATION_ERROR")
+
+
+async def test_a_configuration_has_a_history_that_one_can_go_back_in(server: Server) -> None:
+    path = "/agents/twin-01/config"
+    before = (await server.developer.get("/agents/twin-01")).json()["configuration"]
+    for temperature in (0.1, 0.2):
+        changed = await server.developer.patch(path, json={"temperature": temperature})
+        assert changed.status_code == 200
+    shown = (await server.developer.get(f"{path}/history")).json()
+    newest, older, *_ = shown["versions"]
+    assert (newest["configuration"]["temperature"], newest["updated_fields"]) == (
+        0.2,
+        ["temperature"],
+    )
+    assert newest["changed_by"].startswith("user:")
+    assert older["configuration"]["temperature"] == 0.1
+    first = older["version"] - 1
+    key = {"idempotency-key": f"back-{newest['version']}"}
+    for replayed in (None, "true"):
+        answer = await server.developer.post(
+            f"{path}/rollback", json={"version": first}, headers=key
+        )
+        assert answer.status_code == 200, answer.text
+        assert answer.headers.get("idempotency-replayed") == replayed
+        assert answer.json()["version"] == newest["version"] + 1
+        assert answer.json()["rolled_back_to"] == first
+    after = (await server.developer.get("/agents/twin-01")).json()["configuration"]
+    assert after == before
+
+
+async def test_there_is_no_going_back_to_what_never_was(server: Server) -> None:
+    answer = await server.developer.post(
+        "/agents/twin-01/config/rollback", json={"version": 999_999}
+    )
+    assert "999999" in error_of(answer, 404, "NOT_FOUND")["message"]
+    answer = await server.developer.post("/agents/twin-01/config/rollback", json={"version": 0})
+    assert "version" in wrong_fields(answer)
+    for method, path in (("GET", "history"), ("POST", "rollback")):
+        answer = await server.developer.request(
+            method, f"/agents/nobody/config/{path}", json={"version": 1}
+        )
+        error_of(answer, 404, "NOT_FOUND")

@@ -50,6 +50,43 @@ async def test_a_log_analysis_is_a_task(server: Server) -> None:
     assert result["metrics"]["by_severity"] == {"error": 30}
 
 
+async def test_a_profile_is_a_task(server: Server) -> None:
+    folder = server.workspace / "profiled"
+    folder.mkdir()
+    (folder / "run.py").write_text("def busy(n):\n    return sum(range(n))\n\n\nprint(busy(9))\n")
+    command = ["python", "profiled/run.py"]
+    result = await result_of(server, "performance_analysis", files=["profiled"], command=command)
+    rows = {row["function"]: row for row in result["profile"]["hottest_by_own_time"]}
+    assert (rows["busy"]["file"], rows["busy"]["line"]) == ("/profiled/run.py", 1)
+    assert result["profile"]["stdout"] == "36\n"
+
+
+async def test_the_servers_own_files_are_not_shown_to_what_is_run(server: Server) -> None:
+    code = (
+        "import os\nfound = []\nfor at, folders, names in os.walk('/'):\n"
+        "    folders[:] = [one for one in folders if one not in ('usr', 'proc', 'lib')]\n"
+        "    found += [one for one in names if one in ('jwt_secret', 'sutazai.db', '.env')]\n"
+        "print(found)\n"
+    )
+    (server.workspace / "look.py").write_text(code)
+    result = await result_of(
+        server, "performance_analysis", file="look.py", command=["python", "look.py"]
+    )
+    assert result["profile"]["stdout"] == "[]\n"
+
+
+async def test_refactoring_is_a_task(server: Server) -> None:
+    folder = server.workspace / "refactored"
+    folder.mkdir()
+    (folder / "sums.py").write_text(
+        "import os\n\n\ndef total(a):\n    return sum([x for x in a])\n"
+    )
+    result = await result_of(server, "refactoring", files=["refactored"], tests=False)
+    assert {fix["rule"] for fix in result["fixes"]} >= {"F401"}
+    assert "-import os" in result["patch"]
+    assert result["tests"]["reason"] == "`tests` is false"
+
+
 async def test_a_bug_diagnosis_is_a_task(server: Server) -> None:
     folder = server.workspace / "diagnosed"
     folder.mkdir()

@@ -49,6 +49,7 @@ async def test_the_report_has_the_specifications_shape(fresh_server: Server) -> 
             "cache_hit_rate",
             "error_rate",
         },
+        "models": {"calls_today", "tokens_today", "cost_today"},
     }
     system = shown["system"]
     assert 0 <= system["cpu_usage"] <= 100

@@ -60,6 +60,7 @@ def test_the_operations_have_the_specifications_names() -> None:
         "executeWorkflow",
         "failAssignment",
         "getAgent",
+        "getAgentConfigHistory",
         "getExecution",
         "getHealth",
         "getMe",
@@ -93,6 +94,7 @@ def test_the_operations_have_the_specifications_names() -> None:
         "restoreFinding",
         "resumeExecution",
         "retryExecution",
+        "rollBackAgentConfig",
         "streamEvents",
         "updateAgent",
         "updateAgentConfig",
@@ -192,6 +194,7 @@ def test_every_creation_takes_an_idempotency_key_and_says_when_it_replays() -> N
         "replayCallbackDelivery",
         "resumeExecution",
         "retryExecution",
+        "rollBackAgentConfig",
     }
     for name in taking:
         responses = operations()[name]["responses"]

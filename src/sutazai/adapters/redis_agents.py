@@ -23,9 +23,11 @@ from sutazai.agents.messages import (
     AgentMessage,
     Alive,
     Completed,
+    GivenBack,
     Malformed,
     MessageType,
     NotDone,
+    Said,
     channel_of,
     event_for,
     read_message,
@@ -334,9 +336,7 @@ class RedisAgents:
             self._seen.popitem(last=False)
         return False
 
-    def _in_a_moment(
-        self, agent_id: str, assignment_id: str, said: Completed | NotDone | Alive
-    ) -> None:
+    def _in_a_moment(self, agent_id: str, assignment_id: str, said: Said) -> None:
         async def later() -> None:
             await asyncio.sleep(_AFTER_YOU_SECONDS)
             try:
@@ -349,9 +349,7 @@ class RedisAgents:
             self._later.add(task)
             task.add_done_callback(self._later.discard)
 
-    async def _report(
-        self, agent_id: str, assignment_id: str, said: Completed | NotDone | Alive
-    ) -> None:
+    async def _report(self, agent_id: str, assignment_id: str, said: Said) -> None:
         known = self._sent.get(agent_id, {})
         try:
             match said:
@@ -361,6 +359,11 @@ class RedisAgents:
                 case NotDone(code=code, message=text, retryable=retryable):
                     await self._assignments.fail(
                         agent_id, assignment_id, code=code, message=text, retryable=retryable
+                    )
+                    known.pop(assignment_id, None)
+                case GivenBack(reason=reason):
+                    await self._assignments.release(
+                        agent_id, assignment_id, reason=reason, delay_seconds=_UNHEARD_SECONDS
                     )
                     known.pop(assignment_id, None)
                 case Alive():

@@ -84,6 +84,12 @@ class NotDone(msgspec.Struct, frozen=True):
     retryable: bool
 
 
+class GivenBack(msgspec.Struct, frozen=True):
+    """The agent does not do it after all; no attempt is used up."""
+
+    reason: str
+
+
 class Alive(msgspec.Struct, frozen=True):
     """The agent is at it: how far in percent, None where it does not say, and what it counts."""
 
@@ -91,7 +97,7 @@ class Alive(msgspec.Struct, frozen=True):
     counters: dict[str, int]
 
 
-Said = Completed | NotDone | Alive
+Said = Completed | NotDone | GivenBack | Alive
 
 
 class _Envelope(msgspec.Struct):
@@ -121,6 +127,7 @@ def request_for(assignment: Assignment, agent_id: str) -> bytes:
         "task_id": assignment.task_id,
         "assignment_id": assignment.assignment_id,
         "description": assignment.description,
+        "attempt": assignment.attempt,
     }
     # An agent may throw away what it has seen: who sends it again sends the same message.
     digest = hashlib.sha256(assignment.assignment_id.encode()).hexdigest()
@@ -195,6 +202,9 @@ def said_in(message: AgentMessage) -> Said:
             return Completed(result)
         case "failed":
             return _not_done(payload.get("error"), about)
+        case "released":
+            reason = payload.get("reason")
+            return GivenBack(reason[:1000] if isinstance(reason, str) else "")
         case _:
             raise Malformed("its `status` is neither `completed` nor `failed`", **about)
 

@@ -121,6 +121,20 @@ DEFAULT_CONFIGURATION: dict[str, Any] = {
 """The specification's; what concerns a model has an effect only where one is reachable."""
 
 
+class Configured(NamedTuple):
+    """A version of an agent's configuration; `changed_at` in microseconds.
+
+    `rolled_back_to` is the version that it brought back, None for a change.
+    """
+
+    version: int
+    configuration: dict[str, Any]
+    updated_fields: list[str]
+    rolled_back_to: int | None
+    changed_by: str
+    changed_at: int
+
+
 def check_configuration(changes: dict[str, Any]) -> list[Detail]:
     """What is wrong with a change of configuration, a detail a field."""
     wrong = []

@@ -11,12 +11,13 @@ import psutil
 import structlog
 
 from sutazai import clock
-from sutazai.agents import store
+from sutazai.agents import configuring, store
 from sutazai.agents.contract import AgentDescription
 from sutazai.agents.model import (
     OFFLINE_AFTER,
     Agent,
     AgentStatus,
+    Configured,
     Instance,
     WorkDone,
     check_configuration,
@@ -27,6 +28,7 @@ from sutazai.engine import store as jobs
 from sutazai.errors import ErrorCode, SutazaiError, not_found
 from sutazai.events import log
 from sutazai.events.model import NewEvent, Origin
+from sutazai.limits.idempotency import Replayable
 
 _logger = structlog.get_logger(__name__)
 
@@ -190,6 +192,32 @@ class AgentRegistry:
         unit = partial(_configure, agent_id, changes, origin)
         return await self._database.run(unit)
 
+    async def configuration_history(self, agent_id: str, *, limit: int) -> list[Configured]:
+        """How an agent was configured, the newest first; NOT_FOUND without it."""
+
+        def unit(connection: Connection) -> list[Configured] | None:
+            return configuring.history(connection, agent_id, limit)
+
+        found = await self._database.read(unit)
+        if found is None:
+            raise not_found("agent", agent_id)
+        return found
+
+    async def roll_back_configuration(
+        self, agent_id: str, version: int, *, origin: Origin, replay: Replayable
+    ) -> Configured:
+        """Configure an agent as it was in a version; NOT_FOUND without it."""
+
+        def make(connection: Connection) -> Configured:
+            done = configuring.roll_back(connection, agent_id, version, origin)
+            signal(connection, CHANGED)
+            return done
+
+        def unit(connection: Connection) -> Configured:
+            return replay(connection, Configured, partial(make, connection))
+
+        return await self._database.run(unit)
+
     async def hosts(self) -> dict[str, int]:
         """How many worker processes are online for each agent."""
         fresh = clock.now() - OFFLINE_AFTER
@@ -256,16 +284,9 @@ def _view(row: store.Registered, alive: list[Instance], load: Mapping[str, int],
 def _configure(
     agent_id: str, changes: dict[str, Any], origin: Origin, connection: Connection
 ) -> dict[str, Any]:
-    configuration = store.configuration_for_update(connection, agent_id)
-    if configuration is None:
-        raise not_found("agent", agent_id)
-    configuration.update(changes)
-    store.set_configuration(connection, agent_id, configuration)
-    data = {"agent_id": agent_id, "updated_fields": list(changes)}
-    event = NewEvent("agent.configured", data, origin, "agents")
-    log.append(connection, [event], now=clock.now())
+    changed = configuring.configure(connection, agent_id, changes, origin)
     signal(connection, CHANGED)
-    return configuration
+    return changed.configuration
 
 
 class AgentHost:

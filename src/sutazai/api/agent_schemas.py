@@ -27,6 +27,24 @@ class RegisteredAgent(OutsideAgent):
     api_key: str | None
 
 
+class AgentConfigurationVersion(BaseModel):
+    """A version of an agent's configuration; the newest is in force."""
+
+    version: int
+    configuration: dict[str, Any]
+    updated_fields: list[str]
+    rolled_back_to: int | None
+    changed_by: str
+    changed_at: datetime
+
+
+class AgentConfigurationHistory(BaseModel):
+    """Newest first; empty where nothing was ever changed."""
+
+    agent_id: str
+    versions: list[AgentConfigurationVersion]
+
+
 class AgentKey(BaseModel):
     """An agent's new key, which is shown this once."""
 

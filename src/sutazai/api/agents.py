@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Path, Request
+from fastapi import APIRouter, Body, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
@@ -10,7 +10,13 @@ from sutazai import clock
 from sutazai.agents import model
 from sutazai.agents.contract import AgentDescription
 from sutazai.agents.outside import MOST_CAPABILITIES, MOST_CAPACITY
-from sutazai.api.agent_schemas import AgentKey, OutsideAgent, RegisteredAgent
+from sutazai.api.agent_schemas import (
+    AgentConfigurationHistory,
+    AgentConfigurationVersion,
+    AgentKey,
+    OutsideAgent,
+    RegisteredAgent,
+)
 from sutazai.api.requests import (
     Clean,
     CurrentServices,
@@ -265,6 +271,57 @@ async def update_agent_config(
             "configuration": configuration,
         }
     )
+
+
+@router.get(
+    "/{agent_id}/config/history",
+    operation_id="getAgentConfigHistory",
+    summary="How an agent was configured",
+    response_model=AgentConfigurationHistory,
+    responses=errors(403, 404),
+    dependencies=[needs("read", "agents")],
+)
+async def get_agent_config_history(
+    agent_id: AgentId,
+    services: CurrentServices,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Response:
+    """The versions of its configuration; `POST …/rollback` brings one back."""
+    versions = await services.registry.configuration_history(agent_id, limit=limit)
+    return answer({"agent_id": agent_id, "versions": [_version(one) for one in versions]})
+
+
+class Rollback(Input):
+    """The version to bring back."""
+
+    version: Annotated[int, Whole] = Field(ge=1, le=1_000_000_000)
+
+
+@router.post(
+    "/{agent_id}/config/rollback",
+    operation_id="rollBackAgentConfig",
+    summary="Configure an agent as before",
+    response_model=AgentConfigurationVersion,
+    responses=errors(403, 404, 409),
+)
+async def roll_back_agent_config(
+    request: Request,
+    agent_id: AgentId,
+    body: Rollback,
+    services: CurrentServices,
+    principal: Principal = needs("write", "agents"),
+    key: IdempotencyKey = None,
+) -> Response:
+    """Bring a version back, as a new one; the agent's next task runs with it."""
+    replay = await replayable(request, key, principal=principal.actor)
+    done = await services.registry.roll_back_configuration(
+        agent_id, body.version, origin=origin_of(request, principal), replay=replay
+    )
+    return answer(_version(done), replay=replay)
+
+
+def _version(one: model.Configured) -> dict[str, Any]:
+    return {**one._asdict(), "changed_at": clock.to_iso(one.changed_at)}
 
 
 def _summary(agent: model.Agent) -> dict[str, Any]:

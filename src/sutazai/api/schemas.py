@@ -403,9 +403,18 @@ class PerformanceMetrics(BaseModel):
     error_rate: float | None = Field(description="of the tasks that ran")
 
 
+class ModelMetrics(BaseModel):
+    """Use of language models since midnight UTC."""
+
+    calls_today: int
+    tokens_today: int
+    cost_today: float | None = Field(description="USD; null where a price is missing")
+
+
 class MetricsReport(BaseModel):
     """How everything is doing."""
 
     system: SystemMetrics
     agents: AgentFigures
     performance: PerformanceMetrics
+    models: ModelMetrics

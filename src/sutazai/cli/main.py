@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sutazai.cli import agent, schedule, task, user, workflow
+from sutazai.cli import agent, finding, schedule, task, user, workflow
 from sutazai.cli.failures import Commands
 from sutazai.cli.output import Format, ReviewFormat
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(task.app, name="task", rich_help_panel="Use")
+app.add_typer(finding.app, name="finding", rich_help_panel="Use")
 app.add_typer(workflow.app, name="workflow", rich_help_panel="Use")
 app.add_typer(schedule.app, name="schedule", rich_help_panel="Use")
 app.add_typer(agent.app, name="agent", rich_help_panel="Use")

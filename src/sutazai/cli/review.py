@@ -112,7 +112,8 @@ def _by_server(
             error = ended.get("error") or {"message": f"The review was {ended['status']}."}
             raise Failure(error["message"])
         result = client.get_result(ended["task_id"])["result"]
-    return _Reviewed(result, there, f"by the server at {held.url}")
+    task_id = ended["task_id"]
+    return _Reviewed(result, there, f"by the server at {held.url} as task {task_id}")
 
 
 def _submitted(

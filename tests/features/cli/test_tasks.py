@@ -93,3 +93,21 @@ def test_events_come_one_a_line_from_a_cursor_on(logged_in: Run) -> None:
     assert "task.created" in after.stdout
     assert "task.completed" in after.stdout
     assert f"{before[-1]['id']} " not in after.stdout.split("\n")[0]
+
+
+def test_a_finding_is_dismissed_with_a_reason_and_restored(logged_in: Run) -> None:
+    body = '{"file": "/src/auth.py", "project": "of the command line"}'
+    submit = ("task", "submit", "code_review", "--metadata", body, "--format", "json")
+    task_id = decoded(logged_in(*submit))["task_id"]
+    logged_in("task", "wait", task_id)
+    [found] = decoded(logged_in("finding", "list", task_id, "--format", "json"))
+    assert "code-injection /src/auth.py:2" in logged_in("finding", "list", task_id).stdout
+    mark = found["fingerprint"]
+    done = logged_in("finding", "dismiss", task_id, mark, "--reason", "a constant")
+    assert done.exit_code == 0, done.stderr
+    assert "everybody's reviews" in done.stdout
+    assert decoded(logged_in("finding", "list", task_id, "--open", "--format", "json")) == []
+    again = logged_in(*submit[:-2], "--wait", "-q")
+    assert "1 finding dismissed before" in again.stdout
+    assert logged_in("finding", "restore", task_id, mark).exit_code == 0
+    assert logged_in("finding", "restore", task_id, mark).exit_code == 2

@@ -4,12 +4,14 @@ import asyncio
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sutazai import clock
 from sutazai.database import Database
+from sutazai.errors import SutazaiError
 from sutazai.llm import store
 from sutazai.llm.forms import SchemaForm
 from sutazai.llm.model import (
@@ -23,7 +25,9 @@ from sutazai.llm.model import (
     UnusableAnswer,
 )
 from sutazai.llm.prices import Price
+from tests.api.server import ended, serving, settings_for, submit
 from tests.features.llm.rig import HELLO, PATIENCE, asking
+from tests.features.llm.test_prompts import result_of
 from tests.scripted_model import Break, Refuse, Say, ScriptedModel
 from tests.unit.builtin_agents.lent import Cache
 
@@ -334,3 +338,49 @@ class TestBudgets:
             async with asking(database, server.url, budgets=budgets) as rig:
                 await rig.lent().ask(HELLO, max_tokens=100)
         assert await database.read(store.reserved) == 0
+
+
+async def test_exchanges_are_recorded_without_secrets_and_answer_again(
+    database_url: str | None, data_dir: Path, tmp_path: Path
+) -> None:
+    record = tmp_path / "exchanges.jsonl"
+    secret = "sk-abcdefghijklmnop1234"
+    metadata = {"prompt": "Say hi. password=hunter22", "text": f"Authorization: Bearer {secret}"}
+    with ScriptedModel(in_turn(Say(f"hi {secret}"))) as server:
+        settings = settings_for(
+            data_dir,
+            database_url,
+            tmp_path,
+            llm_url=server.url,
+            llm_api_key="the-servers-key",
+            llm_record=record,
+        )
+        async with serving(settings, roles=["user"]) as running:
+            task = await submit(running.user, "llm_prompt", metadata=metadata)
+            assert (await result_of(running.user, task["task_id"]))["output"] == f"hi {secret}"
+    written = record.read_text()
+    assert record.stat().st_mode & 0o077 == 0
+    assert not [one for one in (secret, "hunter22", "the-servers-key") if one in written]
+
+    settings = settings_for(data_dir, database_url, tmp_path, llm_replay=record)
+    async with serving(settings, roles=[]) as running:
+        task = await submit(running.admin, "llm_prompt", metadata=metadata)
+        again = await result_of(running.admin, task["task_id"])
+        assert again["output"] == "hi ***"
+        assert again["model"]["provider"] == "replay"
+        other = await submit(running.admin, "llm_prompt", metadata={"prompt": "Anything else?"})
+        await ended(running.admin, other["task_id"])
+        answer = (await running.admin.get(f"/tasks/{other['task_id']}/result")).json()
+        assert "has no answer to this question" in answer["error"]["message"]
+
+
+async def test_a_recording_that_is_none_is_told_at_the_start(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.jsonl"
+    wrong.write_text("{}\n")
+    for path in (wrong, tmp_path / "nowhere"):
+        settings = settings_for(data_dir, None, tmp_path, llm_replay=path)
+        with pytest.raises(SutazaiError, match="SUTAZAI_LLM_REPLAY"):
+            async with serving(settings, roles=[]):
+                pass

@@ -84,7 +84,14 @@ async def test_the_specifications_subscriber_is_a_complete_agent(
     assert request["message_id"].startswith("msg-")
     assert (request["from_agent"], request["to_agent"]) == ("master-coordinator", "spec-01")
     payload = request["payload"]
-    assert payload.keys() == {"action", "task_id", "assignment_id", "description", "code"}
+    assert payload.keys() == {
+        "action",
+        "task_id",
+        "assignment_id",
+        "description",
+        "attempt",
+        "code",
+    }
     assert (payload["action"], payload["task_id"]) == (kind, task["task_id"])
     assert payload["code"] == "x = 1"
 

@@ -178,6 +178,7 @@ async def test_privileges_cannot_be_had(python: Python) -> None:
             tried("unmount", call("umount2", b"/source", 2))
             tried("memory", call("memfd_create", b"m", 0))
             tried("shared", call("shmget", 0, 4096, 0o1600))
+            tried("input", lambda: os.ftruncate(0, 10**6))
             tried("trace", call("ptrace", 16, os.getppid(), 0, 0))
             tried("limits", lambda: __import__("resource").prlimit(1, 7, (4, 4)))
             with open("/proc/self/status") as file:
@@ -320,6 +321,13 @@ async def test_memory_is_limited_for_all_processes_together(python: Python) -> N
         limits={"memory": 256 * MIB},
     )
     assert end.limit == "memory"
+
+
+async def test_a_run_is_the_first_to_go_when_the_machine_has_no_memory_left(
+    python: Python,
+) -> None:
+    end = await python("print(open('/proc/self/oom_score_adj').read())")
+    assert int(end.stdout) == 1000
 
 
 async def test_endless_output_is_cut(python: Python) -> None:

@@ -147,3 +147,16 @@ def test_the_client_needs_nothing_of_the_server() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert printed.strip() == "set()"
+
+
+def test_findings_are_dismissed_restored_and_read_as_sarif(client: SutazAIClient) -> None:
+    metadata = {"file": "/src/auth.py", "project": "of the client"}
+    task_id = client.create_task("code_review", "review", metadata=metadata)["task_id"]
+    client.wait_for_task(task_id, timeout=60)
+    [found] = client.list_findings(task_id)["findings"]
+    made = client.dismiss_finding(task_id, found["fingerprint"], "a constant")
+    assert made["reason"] == "a constant"
+    [result] = client.get_sarif(task_id)["runs"][0]["results"]
+    assert result["suppressions"][0]["justification"] == "a constant"
+    client.restore_finding(task_id, found["fingerprint"])
+    assert client.list_findings(task_id, dismissed=True)["total"] == 0

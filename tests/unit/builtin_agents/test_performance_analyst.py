@@ -181,8 +181,8 @@ async def test_inline_code_is_run_too(pool: AnalysisPool) -> None:
 async def test_a_program_that_ends_badly_is_measured_up_to_there(
     pool: AnalysisPool, program: str, how: str, exit_code: int
 ) -> None:
-    command = ["python", "inline.py"]
-    result = await analysed(pool, None, code=program, command=command, seconds=2)
+    command, seconds = ["python", "inline.py"], 1 if how == "out of time" else 60
+    result = await analysed(pool, None, code=program, command=command, seconds=seconds)
     profile = result["profile"]
     assert (profile["ended"], profile["exit_code"]) == (how, exit_code)
     assert bool(profile["error"]) == (how == "exception")
@@ -192,7 +192,7 @@ async def test_a_program_that_ends_badly_is_measured_up_to_there(
     ("program", "words"),
     [
         ("import os; os._exit(7)", "exit code 7"),
-        ("kept = []\nwhile True: kept.append(bytearray(10**7))", "limit of memory"),
+        ("while True: print('x' * 1000)", "limit of output_bytes"),
         (OVERWRITING, "wrote over it"),
     ],
 )
@@ -212,8 +212,10 @@ async def test_a_program_without_a_profile_fails_with_the_reason(
         ({"command": ["python", "-c", "1"]}, "Only Python"),
         ({"command": ["python"]}, "Only Python"),
         ({"command": ["python", "../x.py"]}, "climbs"),
+        ({"command": ["python", "absent.py"]}, "no such file"),
+        ({"code": "1", "command": ["python", "report.py"]}, "inline code is 'inline.py'"),
         ({"command": ["python", "x.py", "a\0b"]}, "NUL"),
-        ({"command": ["python", "x.py"], "seconds": 0}, "`seconds`"),
+        ({"command": ["python", "report.py"], "seconds": 0}, "`seconds`"),
         ({"top": "many"}, "`top`"),
     ],
 )

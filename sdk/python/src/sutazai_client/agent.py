@@ -35,7 +35,9 @@ class Agent:
     Give the agent's own `api_key` (from `sutazai agent register`), or a `client` that is logged in
     as somebody who may change agents: then the agent registers itself. `capacity` is how many
     tasks it does at once, `drain_seconds` how long running ones may finish when it is stopped;
-    what is not done by then is given back. One program runs an `agent_id` at a time.
+    what is not done by then is given back. One program runs an `agent_id` at a time. With a
+    `redis_url` it talks through that Redis instead of HTTP (`sutazai-client[redis]`), and needs no
+    key once it is registered.
 
         agent = Agent("word-counter-01", api_key="sk-sutazai-agent-…")
 
@@ -57,6 +59,7 @@ class Agent:
         type: str = "specialist",  # noqa: A002  # the API's word
         capacity: int = 1,
         drain_seconds: float = 10.0,
+        redis_url: str | None = None,
     ) -> None:
         """`url` and `api_key` default to SUTAZAI_URL and SUTAZAI_AGENT_KEY of the environment."""
         if capacity < 1:
@@ -65,7 +68,9 @@ class Agent:
         self._url = url or (client.base_url if client else None) or os.environ.get("SUTAZAI_URL")
         self._api_key = api_key or os.environ.get("SUTAZAI_AGENT_KEY")
         self._client = client
+        self._redis_url = redis_url
         self._said = {"name": name or agent_id, "type": type, "max_capacity": capacity}
+        self._said["transport"] = "http" if redis_url is None else "redis"
         self._capacity = capacity
         self._drain_seconds = drain_seconds
         self._work: dict[str, Work] = {}
@@ -104,17 +109,25 @@ class Agent:
             raise ValueError("The agent has nothing to do. Decorate a function with @agent.task.")
         self._loop = asyncio.get_running_loop()
         self._stopping.clear()
-        url = self._url or "http://localhost:10010"
-        key = self._api_key
-        if key is None:
-            said = {**self._said, "capabilities": list(self._work)}
-            key = await asyncio.to_thread(join, self._client, self.agent_id, said)
-        door = HttpDoor(url, agent_id=self.agent_id, api_key=key)
+        door = await self._door()
         try:
             with self._signals():
                 await self._serve(door)
         finally:
             await door.close()
+
+    async def _door(self) -> Door:
+        key = self._api_key
+        if key is None and (self._redis_url is None or self._client is not None):
+            said = {**self._said, "capabilities": list(self._work)}
+            key = await asyncio.to_thread(join, self._client, self.agent_id, said)
+        if self._redis_url is not None:
+            # Only now: most agents do without that package.
+            from sutazai_client.redis_door import RedisDoor
+
+            return RedisDoor(self._redis_url, agent_id=self.agent_id)
+        url = self._url or "http://localhost:10010"
+        return HttpDoor(url, agent_id=self.agent_id, api_key=key or "")
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
+from sutazai_client.calls import given, part
 from sutazai_client.errors import SutazAIError, WaitTimeout
+from sutazai_client.findings import FindingCalls
 from sutazai_client.tokens import MemoryTokens, Tokens, TokenStore
 from sutazai_client.transport import Transport, tokens_of
 
@@ -18,7 +19,7 @@ _SHORTEST_POLL = 0.2
 _LONGEST_POLL = 1.5
 
 
-class SutazAIClient:
+class SutazAIClient(FindingCalls):
     """Talks to one server, as one user; answers are the API's JSON as dictionaries.
 
     Give `token` (an access token) or `api_key`, or call `login`. Tokens of a login are renewed by
@@ -129,7 +130,7 @@ class SutazAIClient:
         The server waits for 25 seconds at most; see `wait_for_task`.
         """
         params = {"wait": wait} if wait > 0 else None
-        return self._dict("GET", f"/tasks/{_part(task_id)}", params=params, wait=wait)
+        return self._dict("GET", f"/tasks/{part(task_id)}", params=params, wait=wait)
 
     def wait_for_task(self, task_id: str, timeout: float = 300) -> dict[str, Any]:
         """The task once it is completed, failed or cancelled.
@@ -158,7 +159,7 @@ class SutazAIClient:
             self.wait_for_task(task_id, timeout=wait)
             wait = 0
         params = {"wait": wait} if wait > 0 else None
-        return self._dict("GET", f"/tasks/{_part(task_id)}/result", params=params, wait=wait)
+        return self._dict("GET", f"/tasks/{part(task_id)}/result", params=params, wait=wait)
 
     def list_tasks(self, **filters: Any) -> dict[str, Any]:
         """A page of tasks, newest first: `tasks`, `total`, `next_cursor`.
@@ -166,7 +167,7 @@ class SutazAIClient:
         Filters: `status`, `type`, `agent`, `priority`, `tag`, `submitter`, `created_after`,
         `created_before`; `limit` (up to 100), `offset` or `cursor`.
         """
-        return self._dict("GET", "/tasks", params=_given(filters))
+        return self._dict("GET", "/tasks", params=given(filters))
 
     def iter_tasks(self, **filters: Any) -> Iterator[dict[str, Any]]:
         """Every task that matches, newest first, page after page. Filters: see `list_tasks`."""
@@ -181,7 +182,7 @@ class SutazAIClient:
 
     def cancel_task(self, task_id: str) -> dict[str, Any]:
         """End a task that is waiting or running."""
-        return self._dict("DELETE", f"/tasks/{_part(task_id)}")
+        return self._dict("DELETE", f"/tasks/{part(task_id)}")
 
     # --- workflows
 
@@ -199,11 +200,11 @@ class SutazAIClient:
 
     def get_workflow(self, workflow_id: str) -> dict[str, Any]:
         """A workflow in its newest version, with its steps."""
-        return self._dict("GET", f"/workflows/{_part(workflow_id)}")
+        return self._dict("GET", f"/workflows/{part(workflow_id)}")
 
     def list_workflows(self, **page: Any) -> dict[str, Any]:
         """A page of workflows, newest first: `workflows`, `next_cursor`; `limit`, `cursor`."""
-        return self._dict("GET", "/workflows", params=_given(page))
+        return self._dict("GET", "/workflows", params=given(page))
 
     def iter_workflows(self) -> Iterator[dict[str, Any]]:
         """Every workflow, newest first."""
@@ -219,11 +220,11 @@ class SutazAIClient:
     ) -> dict[str, Any]:
         """Make a workflow's next version; executions keep theirs."""
         body = {"name": name, "description": description, "steps": list(steps)}
-        return self._dict("PUT", f"/workflows/{_part(workflow_id)}", body=body)
+        return self._dict("PUT", f"/workflows/{part(workflow_id)}", body=body)
 
     def delete_workflow(self, workflow_id: str) -> None:
         """Take a workflow away; its executions go on and can be read."""
-        self._transport.call("DELETE", f"/workflows/{_part(workflow_id)}")
+        self._transport.call("DELETE", f"/workflows/{part(workflow_id)}")
 
     def plan_workflow(
         self,
@@ -234,7 +235,7 @@ class SutazAIClient:
 
         Executes nothing.
         """
-        path = f"/workflows/{_part(workflow_id)}/plan"
+        path = f"/workflows/{part(workflow_id)}/plan"
         return self._dict("POST", path, body={"input": dict(input or {})})
 
     def execute_workflow(
@@ -245,23 +246,23 @@ class SutazAIClient:
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Begin a workflow; once this returns, the server will not lose the execution."""
-        path = f"/workflows/{_part(workflow_id)}/execute"
+        path = f"/workflows/{part(workflow_id)}/execute"
         return self._dict("POST", path, body={"input": dict(input or {})}, key=idempotency_key)
 
     # --- executions
 
     def list_executions(self, workflow_id: str, **page: Any) -> dict[str, Any]:
         """A page of a workflow's executions, newest first: `executions`, `next_cursor`."""
-        path = f"/workflows/{_part(workflow_id)}/executions"
-        return self._dict("GET", path, params=_given(page))
+        path = f"/workflows/{part(workflow_id)}/executions"
+        return self._dict("GET", path, params=given(page))
 
     def iter_executions(self, workflow_id: str) -> Iterator[dict[str, Any]]:
         """Every execution of a workflow, newest first."""
-        return self._pages(f"/workflows/{_part(workflow_id)}/executions", "executions", {})
+        return self._pages(f"/workflows/{part(workflow_id)}/executions", "executions", {})
 
     def get_execution(self, execution_id: str) -> dict[str, Any]:
         """An execution with every step, its task, its times and its output."""
-        return self._dict("GET", f"/executions/{_part(execution_id)}")
+        return self._dict("GET", f"/executions/{part(execution_id)}")
 
     def wait_for_execution(self, execution_id: str, timeout: float = 300) -> dict[str, Any]:
         """The execution with its steps once it is completed, failed or cancelled.
@@ -283,25 +284,25 @@ class SutazAIClient:
 
     def cancel_execution(self, execution_id: str) -> dict[str, Any]:
         """End an execution and its tasks."""
-        return self._dict("DELETE", f"/executions/{_part(execution_id)}")
+        return self._dict("DELETE", f"/executions/{part(execution_id)}")
 
     def retry_execution(self, execution_id: str) -> dict[str, Any]:
         """Do again what failed of an execution; what is finished is kept."""
-        return self._dict("POST", f"/executions/{_part(execution_id)}/retry")
+        return self._dict("POST", f"/executions/{part(execution_id)}/retry")
 
     def pause_execution(self, execution_id: str) -> dict[str, Any]:
         """Begin no more steps of an execution; what runs goes on."""
-        return self._dict("POST", f"/executions/{_part(execution_id)}/pause")
+        return self._dict("POST", f"/executions/{part(execution_id)}/pause")
 
     def resume_execution(self, execution_id: str) -> dict[str, Any]:
         """Go on with a paused execution."""
-        return self._dict("POST", f"/executions/{_part(execution_id)}/resume")
+        return self._dict("POST", f"/executions/{part(execution_id)}/resume")
 
     def approve_step(
         self, execution_id: str, step_id: str, *, approved: bool = True, comment: str = ""
     ) -> dict[str, Any]:
         """Let a step that waits for a person go on, or fail with `approved=False`."""
-        path = f"/executions/{_part(execution_id)}/steps/{_part(step_id)}/approve"
+        path = f"/executions/{part(execution_id)}/steps/{part(step_id)}/approve"
         return self._dict("POST", path, body={"approved": approved, "comment": comment})
 
     # --- schedules
@@ -315,19 +316,19 @@ class SutazAIClient:
         `description` …) or `workflow` (`workflow_id`, `input`) says what. Further fields:
         `misfire` (`run_once`, `skip`), `misfire_grace_seconds`, `paused`.
         """
-        body = {"name": name, **_given(fields)}
+        body = {"name": name, **given(fields)}
         return self._dict("POST", "/schedules", body=body, key=idempotency_key)
 
     def get_schedule(self, schedule_id: str) -> dict[str, Any]:
         """A schedule with its next due times."""
-        return self._dict("GET", f"/schedules/{_part(schedule_id)}")
+        return self._dict("GET", f"/schedules/{part(schedule_id)}")
 
     def list_schedules(self, **filters: Any) -> dict[str, Any]:
         """A page of schedules, newest first: `schedules`, `next_cursor`.
 
         Filters: `status`, `owner` (a user's id, or `me`); `limit`, `cursor`.
         """
-        return self._dict("GET", "/schedules", params=_given(filters))
+        return self._dict("GET", "/schedules", params=given(filters))
 
     def iter_schedules(self, **filters: Any) -> Iterator[dict[str, Any]]:
         """Every schedule that matches, newest first. Filters: see `list_schedules`."""
@@ -335,7 +336,7 @@ class SutazAIClient:
 
     def update_schedule(self, schedule_id: str, **changes: Any) -> dict[str, Any]:
         """Change some fields of a schedule."""
-        return self._dict("PATCH", f"/schedules/{_part(schedule_id)}", body=changes)
+        return self._dict("PATCH", f"/schedules/{part(schedule_id)}", body=changes)
 
     def pause_schedule(self, schedule_id: str) -> dict[str, Any]:
         """Have a schedule begin nothing for now; what is due meanwhile is not made up for."""
@@ -347,12 +348,12 @@ class SutazAIClient:
 
     def delete_schedule(self, schedule_id: str) -> None:
         """Take a schedule and its history away; what it has begun goes on."""
-        self._transport.call("DELETE", f"/schedules/{_part(schedule_id)}")
+        self._transport.call("DELETE", f"/schedules/{part(schedule_id)}")
 
     def schedule_history(self, schedule_id: str, **page: Any) -> dict[str, Any]:
         """A page of what became of the due times, newest first: `history`, `next_cursor`."""
-        path = f"/schedules/{_part(schedule_id)}/history"
-        return self._dict("GET", path, params=_given(page))
+        path = f"/schedules/{part(schedule_id)}/history"
+        return self._dict("GET", path, params=given(page))
 
     # --- agents
 
@@ -362,11 +363,11 @@ class SutazAIClient:
 
     def get_agent(self, agent_id: str) -> dict[str, Any]:
         """An agent with its configuration, metrics and resources."""
-        return self._dict("GET", f"/agents/{_part(agent_id)}")
+        return self._dict("GET", f"/agents/{part(agent_id)}")
 
     def update_agent_config(self, agent_id: str, **changes: Any) -> dict[str, Any]:
         """Change some of an agent's settings."""
-        return self._dict("PATCH", f"/agents/{_part(agent_id)}/config", body=changes)
+        return self._dict("PATCH", f"/agents/{part(agent_id)}/config", body=changes)
 
     # --- agents from outside
 
@@ -393,15 +394,15 @@ class SutazAIClient:
 
     def update_agent(self, agent_id: str, **said: Any) -> dict[str, Any]:
         """Replace what an agent says of itself: the fields of `register_agent`, all of them."""
-        return self._dict("PUT", f"/agents/{_part(agent_id)}", body=said)
+        return self._dict("PUT", f"/agents/{part(agent_id)}", body=said)
 
     def renew_agent_key(self, agent_id: str) -> dict[str, Any]:
         """A new `api_key` for an agent from outside; the old one ends."""
-        return self._dict("POST", f"/agents/{_part(agent_id)}/key")
+        return self._dict("POST", f"/agents/{part(agent_id)}/key")
 
     def delete_agent(self, agent_id: str) -> None:
         """Delete an agent from outside; what it was doing goes to others."""
-        self._transport.call("DELETE", f"/agents/{_part(agent_id)}")
+        self._transport.call("DELETE", f"/agents/{part(agent_id)}")
 
     # --- events, health
 
@@ -430,7 +431,7 @@ class SutazAIClient:
 
     def get_user(self, user_id: str) -> dict[str, Any]:
         """One account."""
-        return self._dict("GET", f"/users/{_part(user_id)}")
+        return self._dict("GET", f"/users/{part(user_id)}")
 
     def create_user(
         self, username: str, password: str, *, roles: Sequence[str] = ("user",), tier: str = "free"
@@ -441,15 +442,15 @@ class SutazAIClient:
 
     def update_user(self, user_id: str, **changes: Any) -> dict[str, Any]:
         """Change `password`, `roles`, `tier` or `enabled`; a new password ends the sessions."""
-        return self._dict("PATCH", f"/users/{_part(user_id)}", body=changes)
+        return self._dict("PATCH", f"/users/{part(user_id)}", body=changes)
 
     def delete_user(self, user_id: str) -> None:
         """Remove an account with its sessions and keys."""
-        self._transport.call("DELETE", f"/users/{_part(user_id)}")
+        self._transport.call("DELETE", f"/users/{part(user_id)}")
 
     def create_api_key(self, name: str, *, expires_at: str | None = None) -> dict[str, Any]:
         """A key with this user's rights; `api_key` in the answer is not shown again."""
-        body = _given({"name": name, "expires_at": expires_at})
+        body = given({"name": name, "expires_at": expires_at})
         return self._dict("POST", "/auth/keys", body=body)
 
     def list_api_keys(self) -> dict[str, Any]:
@@ -458,28 +459,4 @@ class SutazAIClient:
 
     def delete_api_key(self, key_id: str) -> None:
         """Make a key void."""
-        self._transport.call("DELETE", f"/auth/keys/{_part(key_id)}")
-
-    def _pages(self, path: str, items: str, filters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        params = {"limit": 100, **_given(filters)}
-        while True:
-            page = self._dict("GET", path, params=params)
-            yield from page[items]
-            if page["next_cursor"] is None:
-                return
-            params["cursor"] = page["next_cursor"]
-
-    def _dict(self, method: str, path: str, **how: Any) -> dict[str, Any]:
-        answer = self._transport.call(method, path, **how)
-        if not isinstance(answer, dict):
-            raise SutazAIError(f"{method} {path} answered with something other than an object")
-        return answer
-
-
-def _part(identifier: str) -> str:
-    """An id as one component of a path, whatever it holds."""
-    return quote(str(identifier), safe="")
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+        self._transport.call("DELETE", f"/auth/keys/{part(key_id)}")
