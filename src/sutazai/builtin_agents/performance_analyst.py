@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
 from sutazai.analysis.complexity import Measured
 from sutazai.analysis.findings import Finding, FindingType
+from sutazai.analysis.globs import InputError
 from sutazai.analysis.performance.measuring import Measurement, measure
 from sutazai.analysis.performance.profiling import (
     Command,
@@ -96,6 +98,11 @@ def _command(metadata: Mapping[str, Any], given: Given) -> Command | None:
     if metadata.get("command") is None:
         return None
     argv, module = parsed_command(metadata["command"])
+    inline = [one.name.lstrip("/") for one in given.what.inline]
+    if not module and given.root is not None and not Path(given.root, argv[0]).is_file():
+        raise InputError(f"`command` names {argv[0]!r}, and there is no such file.")
+    if not module and given.root is None and argv[0] not in inline:
+        raise InputError(f"`command` names {argv[0]!r}; the inline code is {inline[0]!r}.")
     return Command(
         argv=argv,
         module=module,

@@ -178,6 +178,7 @@ async def test_privileges_cannot_be_had(python: Python) -> None:
             tried("unmount", call("umount2", b"/source", 2))
             tried("memory", call("memfd_create", b"m", 0))
             tried("shared", call("shmget", 0, 4096, 0o1600))
+            tried("input", lambda: os.ftruncate(0, 10**6))
             tried("trace", call("ptrace", 16, os.getppid(), 0, 0))
             tried("limits", lambda: __import__("resource").prlimit(1, 7, (4, 4)))
             with open("/proc/self/status") as file:

@@ -133,7 +133,7 @@ async def test_threads_processes_and_local_sockets_work(python: Python) -> None:
         """
         import asyncio, multiprocessing, socket, subprocess, threading
         threading.Thread(target=print, args=("thread",)).start()
-        with multiprocessing.Pool(2) as pool:
+        with multiprocessing.get_context("fork").Pool(2) as pool:
             print(pool.map(abs, [-1, -2]))
         print(subprocess.run(["echo", "child"], capture_output=True).stdout)
         async def main():

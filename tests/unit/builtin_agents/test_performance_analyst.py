@@ -212,8 +212,10 @@ async def test_a_program_without_a_profile_fails_with_the_reason(
         ({"command": ["python", "-c", "1"]}, "Only Python"),
         ({"command": ["python"]}, "Only Python"),
         ({"command": ["python", "../x.py"]}, "climbs"),
+        ({"command": ["python", "absent.py"]}, "no such file"),
+        ({"code": "1", "command": ["python", "report.py"]}, "inline code is 'inline.py'"),
         ({"command": ["python", "x.py", "a\0b"]}, "NUL"),
-        ({"command": ["python", "x.py"], "seconds": 0}, "`seconds`"),
+        ({"command": ["python", "report.py"], "seconds": 0}, "`seconds`"),
         ({"top": "many"}, "`top`"),
     ],
 )

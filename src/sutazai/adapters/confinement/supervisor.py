@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import resource
 import select
@@ -19,6 +20,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_FOUND = 127
 _TOLD = 3
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 def supervise(spec: dict[str, Any], report: int, machine: str) -> None:
@@ -48,11 +50,13 @@ def supervise(spec: dict[str, Any], report: int, machine: str) -> None:
 
 
 def _memory_file(content: bytes) -> int:
-    descriptor = os.memfd_create("stdin")
+    descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
+    # It counts as nobody's memory, so nobody may make it grow.
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
     return descriptor
 
 
