@@ -75,6 +75,8 @@ from sutazai.workflows.service import Workflows
 if TYPE_CHECKING:
     from sutazai.adapters.redis_parts import RedisParts
 
+# Seconds until agents from outside can have noticed that the server is there again.
+_COMING_BACK = 10
 _DAY = 24 * 3600 * clock.SECOND
 _HOUR = 3600.0
 _OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -240,7 +242,7 @@ async def _start_work(
 
 async def _take_over(settings: Settings, database: Database, rescuer: Rescuer) -> None:
     # Agents from outside may be there: with no server up, they could not renew their leases.
-    grace = clock.now() + int(settings.lease_seconds * clock.SECOND)
+    grace = clock.now() + int((settings.lease_seconds + _COMING_BACK) * clock.SECOND)
     await database.run(partial(remote_store.spare, lease_expires_at=grace))
     if settings.database_url is None:
         # The lock says that no other server lives, so what it was running is free at once.

@@ -134,7 +134,7 @@ class LiveSocket(Conversation):
         try:
             principal = await check()
         except SutazaiError as error:
-            if error.code is ErrorCode.UNAUTHORIZED:
+            if error.code in (ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN):
                 return Ending(_POLICY, error.message)
             raise
         if self._listener is None:

@@ -120,7 +120,7 @@ def check(
     ] = None,
     good: Annotated[str, typer.Option(help="Metadata of a task it can do, as JSON.")] = "{}",
     bad: Annotated[str | None, typer.Option(help="The same, of one it cannot do.")] = None,
-    slow: Annotated[str | None, typer.Option(help="The same, of one that takes over 6 s.")] = None,
+    slow: Annotated[str | None, typer.Option(help="The same, of one that takes over 7 s.")] = None,
     agent_id: Annotated[str, typer.Option(help="Its id.")] = "checked-agent",
     capacity: Annotated[int, typer.Option(min=1, help="How many tasks it does at once.")] = 1,
     patience: Annotated[float, typer.Option(min=1, help="Seconds a task may take.")] = 60,

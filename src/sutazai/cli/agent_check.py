@@ -124,10 +124,10 @@ def _honours_cancel(stage: Stage) -> str:
     stage.client.cancel_task(task_id)
     begun = time.monotonic()
     after = stage.submit(stage.wish.good)
-    if stage.wish.capacity == 1 and not stage.begun(after, 2 * LEASE_SECONDS):
+    if stage.wish.capacity == 1 and not stage.begun(after, LEASE_SECONDS + 1):
         stage.client.cancel_task(after)
         raise Fault(
-            f"The agent still worked {2 * LEASE_SECONDS} s after its task was cancelled. Stop what "
+            f"The agent still worked {LEASE_SECONDS + 1} s after its task was cancelled. Stop what "
             "a heartbeat's answer lists as `cancelled`, and what a report gets 409 for."
         )
     took = time.monotonic() - begun

@@ -20,7 +20,9 @@ from sutazai.cli.failures import Failure
 from sutazai.cli.output import err
 from sutazai.settings import Settings
 
-LEASE_SECONDS = 3
+LEASE_SECONDS = 5
+SLOW_SECONDS = LEASE_SECONDS + 2
+"""What slow input takes at least: longer than a lease, and than stopping may take."""
 _POLL = 0.05
 
 
@@ -104,7 +106,7 @@ class Stage:
     def slow(self) -> str:
         """A task that takes longer than a lease, under way."""
         if self.wish.slow is None:
-            raise Skipped(f"needs --slow: input that takes more than {2 * LEASE_SECONDS} s")
+            raise Skipped(f"needs --slow: input that takes more than {SLOW_SECONDS} s")
         task_id = self.submit(self.wish.slow)
         if not self.begun(task_id, self.wish.patience):
             raise Fault("The agent did not take the slow task.")

@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Column, Index, String, Table, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    String,
+    Table,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from sutazai.database import Connection, metadata
 from sutazai.tasks.store import TASKS
@@ -59,24 +70,29 @@ def count(connection: Connection, parent_id: str) -> int:
     return connection.execute(query).scalar_one()
 
 
+# Made once, because every end of a task asks.
+_OPEN = (
+    _CHILD.where(
+        CHILDREN.c.parent_id.in_(bindparam("ids", expanding=True)), CHILDREN.c.ended_at.is_(None)
+    )
+    .order_by(CHILDREN.c.parent_id, CHILDREN.c.call)
+    .with_for_update()
+)
+_EXECUTIONS = select(CHILDREN.c.child_id).where(
+    CHILDREN.c.parent_id.in_(bindparam("ids", expanding=True)),
+    CHILDREN.c.kind == "execution",
+    CHILDREN.c.ended_at.is_(None),
+)
+
+
 def open_children(connection: Connection, parent_ids: Sequence[str]) -> list[Child]:
     """What is under way for these tasks, locked, so that none of it ends unnoticed."""
-    query = (
-        _CHILD.where(CHILDREN.c.parent_id.in_(parent_ids), CHILDREN.c.ended_at.is_(None))
-        .order_by(CHILDREN.c.parent_id, CHILDREN.c.call)
-        .with_for_update()
-    )
-    return [Child(*row) for row in connection.execute(query)]
+    return [Child(*row) for row in connection.execute(_OPEN, {"ids": list(parent_ids)})]
 
 
 def executions(connection: Connection, parent_ids: Sequence[str]) -> list[str]:
     """The executions that are under way for these tasks."""
-    query = select(CHILDREN.c.child_id).where(
-        CHILDREN.c.parent_id.in_(parent_ids),
-        CHILDREN.c.kind == "execution",
-        CHILDREN.c.ended_at.is_(None),
-    )
-    return list(connection.execute(query).scalars())
+    return list(connection.execute(_EXECUTIONS, {"ids": list(parent_ids)}).scalars())
 
 
 def parents_of(connection: Connection, child_ids: Sequence[str]) -> list[Child]:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 PLAIN_CURL = ROOT / "tests" / "features" / "sdk" / "plain_curl.py"
 INPUTS = ["--good", '{"text": "one two"}', "--bad", '{"text": 5}']
-INPUTS += ["--slow", '{"text": "a b c d e f g", "pause": 1}']
+INPUTS += ["--slow", '{"text": "a b c d e f g h", "pause": 1}']
 
 
 def code_of(guide: str, language: str) -> str:

@@ -39,7 +39,7 @@ def served(
         postgres: PostgresServer = request.getfixturevalue("postgres")
         url = postgres.url(postgres.create(template=request.getfixturevalue("postgres_template")))
     data_dir = tmp_path_factory.mktemp("served") / "data"
-    with ServerProcess(data_dir, database_url=url, lease_seconds=2) as server:
+    with ServerProcess(data_dir, database_url=url, lease_seconds=5) as server:
         yield server
 
 

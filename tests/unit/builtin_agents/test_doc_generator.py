@@ -165,6 +165,17 @@ async def test_an_example_that_fails_is_reported_and_not_shown(
     ]
 
 
+async def test_names_that_a_package_takes_from_its_modules_are_on_its_page(
+    pool: AnalysisPool, workspace: Path
+) -> None:
+    (workspace / "src" / "pkg" / "__init__.py").write_text(
+        'from pkg.math import Cart, slug\n\n__all__ = ["Cart", "slug", "absent"]\n'
+    )
+    page = (await documented(pool, workspace))["files"]["docs/reference/pkg.md"]
+    assert "| `Cart` | `pkg.math.Cart` |" in page
+    assert "absent" not in page
+
+
 async def test_secrets_of_the_code_are_masked_everywhere(
     pool: AnalysisPool, workspace: Path
 ) -> None:

@@ -162,6 +162,11 @@ def contradicts(stated: str, default: str | None) -> bool:
         return isinstance(real[0], str) and stated.isidentifier() and stated != real[0]
     if isinstance(said[0], int | float) and isinstance(real[0], int | float):
         return bool(said[0] != real[0])
+    if isinstance(said[0], str) and isinstance(real[0], str):
+        # Docstrings that are not raw spell a line feed in more than one way.
+        return real[0] not in (said[0], said[0].replace("\\n", "\n").replace("\\t", "\t"))
+    if isinstance(real[0], str) and repr(said[0]).lower() == real[0].lower():
+        return False
     return repr(said[0]) != repr(real[0])
 
 

@@ -69,6 +69,8 @@ class Symbol(msgspec.Struct, kw_only=True):
     bases: list[str] = []
     labels: list[str] = []
     members: list["Symbol"] = []
+    exports: dict[str, str] = {}
+    """Of a module: public names that it takes from elsewhere, with where from."""
 
     @property
     def counts(self) -> bool:

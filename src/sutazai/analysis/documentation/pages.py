@@ -44,6 +44,10 @@ def page(module: Symbol, shown: dict[str, Shown]) -> str:
             continue
         for member in members:
             parts += _symbol(member, shown, _FIRST_LEVEL)
+    if module.exports:
+        rows = ["| Name | From |", "|---|---|"]
+        rows += [f"| `{name}` | `{path}` |" for name, path in module.exports.items()]
+        parts += ["## From other modules", "\n".join(rows)]
     return "\n\n".join(parts) + "\n"
 
 

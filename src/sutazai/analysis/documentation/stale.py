@@ -39,6 +39,7 @@ _ANY_SOURCE = (
     ast.Subscript, ast.BinOp, ast.UnaryOp, ast.Attribute, ast.Compare, ast.Assert, ast.Import,
     ast.ImportFrom, ast.Starred, ast.Tuple, ast.List, ast.JoinedStr, ast.Delete, ast.AugAssign,
 )  # fmt: skip
+_PLAIN = (ast.List, ast.Tuple, ast.Dict, ast.Set)
 _SOURCES: dict[str, tuple[type[ast.AST], ...]] = {
     "KeyError": (ast.Subscript, ast.Attribute),
     "IndexError": (ast.Subscript, ast.Attribute),
@@ -138,7 +139,11 @@ class _Judge:
         says_none = written.returns and all(
             (one.type or one.text).strip(" .`") in ("None", "") for one in written.returns
         )
-        if written.returns and not says_none and not generator and symbol.returns is None:
+        explicit = any(
+            isinstance(one, ast.Return) and one.value is not None for one in own_nodes(node)
+        )
+        is_nothing = not generator and not explicit and symbol.returns is None
+        if written.returns and not says_none and is_nothing:
             yield self._stale(
                 "returns-nothing", symbol, "return",
                 f"The docstring says what `{symbol.name}` returns, but no value is ever returned.",
@@ -170,7 +175,13 @@ class _Judge:
     def _missing_raises(self, symbol: Symbol, entries: list[Entry]) -> Iterator[Stale]:
         named = {exception_name(entry) for entry in entries}
         for one in symbol.raises:
-            if one.via or one.name in named or self._raises_below_any(one.name, named):
+            is_abstract = one.name == "NotImplementedError"
+            if (
+                one.via
+                or is_abstract
+                or one.name in named
+                or self._raises_below_any(one.name, named)
+            ):
                 continue
             named.add(one.name)
             yield self._stale(
@@ -208,7 +219,9 @@ class _Judge:
     def _could_raise(self, name: str, node: AnyFunction) -> bool:
         """Whether the body does anything from which the exception may come unseen."""
         bodies = self._documented.bodies
-        if not bodies.is_complete(node):
+        # What a function inside of it raises comes out when that is called.
+        inside = [one for one in ast.walk(node) if isinstance(one, ast.Raise)]
+        if not bodies.is_complete(node) or any(name in ast.unparse(one) for one in inside):
             return True
         for one in own_nodes(node):
             if isinstance(one, ast.Call):
@@ -218,7 +231,9 @@ class _Judge:
                         return True
                 elif not _is_harmless(one):
                     return True
-            if isinstance(one, ast.With | ast.AsyncWith | ast.For | ast.AsyncFor | ast.Await):
+            if isinstance(one, ast.With | ast.AsyncWith | ast.AsyncFor | ast.Await):
+                return True
+            if isinstance(one, ast.For) and not self._is_plain(one.iter):
                 return True
             if isinstance(one, ast.Raise) and not _is_named(one):
                 return True
@@ -227,6 +242,17 @@ class _Judge:
             ):
                 return True
         return False
+
+    def _is_plain(self, looped: ast.expr) -> bool:
+        """Whether what a loop runs over is a list or the like, made in this module."""
+        if not isinstance(looped, ast.Name):
+            return isinstance(looped, _PLAIN)
+        values = [
+            assign.value
+            for assign in self._documented.module.of(ast.Assign)
+            if any(isinstance(to, ast.Name) and to.id == looped.id for to in assign.targets)
+        ]
+        return bool(values) and all(isinstance(value, _PLAIN) for value in values)
 
     def _could_raise_in_callee(self, name: str, callee: AnyFunction) -> bool:
         # One step down is looked at for whatever else may raise; deeper, anything may.
@@ -265,7 +291,8 @@ class _Judge:
 def _names(entry: Entry) -> list[str]:
     """The parameters of one entry, such as `x, y`, without stars, escapes and defaults."""
     parts = entry.name.replace("\\", "").split(",")
-    return [part.partition("=")[0].strip().lstrip("*") for part in parts]
+    names = [re.match(r"[\s*]*(\w+)", part) for part in parts]
+    return [name[1] for name in names if name is not None]
 
 
 def _is_harmless(call: ast.Call) -> bool:

@@ -70,6 +70,8 @@ class _Reader:
             self._definitions[node.name, node.lineno] = node
 
     def module_symbol(self, seen: "griffe.Module", name: str) -> Symbol:
+        import griffe
+
         tree = self._module.tree
         symbol = Symbol(
             kind=Kind.MODULE,
@@ -82,6 +84,10 @@ class _Reader:
         )
         self._read_docstring(symbol, tree)
         symbol.members = self._members(seen, name, public=symbol.public)
+        for exported in seen.exports or ():
+            member = seen.members.get(str(exported))
+            if isinstance(member, griffe.Alias):
+                symbol.exports[str(exported)] = member.target_path
         return symbol
 
     def _members(

@@ -1,5 +1,6 @@
 """Bursts, silences, and templates that come together: figures with what they were held against."""
 
+import math
 import statistics
 from array import array
 from collections import Counter
@@ -18,7 +19,8 @@ _TIMES_USUAL = 4.0
 _WINDOW = 5
 _WINDOW_SECONDS = 5.0
 _CONFIDENCE = 0.8
-_LIFT = 2.0
+_LIFT = 1.25
+_DEVIATIONS_ABOVE = 4.0
 _SUPPORT = 3
 _MOST_PARTNERS = 300
 
@@ -135,7 +137,7 @@ def find_gaps(times: "array[float]") -> list[Gap]:
 def find_followers(
     order: "array[int]", moments: "array[float]", templates: Mapping[int, Template]
 ) -> list[Follows]:
-    """Pairs of which the second comes soon after the first, more often than by chance."""
+    """Pairs of which the second comes soon after the first, far more often than by chance."""
     frequent = {
         one.id
         for one in sorted(templates.values(), key=lambda one: -one.count)[:_MOST_PARTNERS]
@@ -164,7 +166,10 @@ def find_followers(
         confidence = times / occurrences[first]
         expected = 1 - (1 - occurrences[then] / total) ** _WINDOW
         lift = confidence / max(expected, 1e-9)
-        if confidence >= _CONFIDENCE and lift >= _LIFT:
+        # By how many standard deviations it is more often than by chance.
+        spread = math.sqrt(max(expected * (1 - expected), 1e-9) / occurrences[first])
+        is_certain = (confidence - expected) / spread >= _DEVIATIONS_ABOVE
+        if confidence >= _CONFIDENCE and lift >= _LIFT and is_certain:
             found.append(
                 Follows(
                     first=first, then=then, times=times, of=occurrences[first], lift=round(lift, 2)

@@ -17,6 +17,7 @@ from sutazai.api.live import Listener
 from sutazai.api.requests import credential_of, request_id_of
 from sutazai.api.services import Services
 from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.identity.agent_keys import refuse_agents
 from sutazai.identity.model import Principal
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class GraphQL:
         found: Principal | SutazaiError | None = request.scope["state"].get("principal")
         if isinstance(found, SutazaiError):
             raise found
-        return Listener(found or await check(), check)
+        return Listener(refuse_agents(found) if found else await check(), check)
 
     async def _answer(self, request: Request) -> Response:
         if request.method != "POST":

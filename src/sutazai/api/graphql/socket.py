@@ -142,7 +142,7 @@ class GraphQLSocket(Conversation):
             check = partial(self._services.identity.authenticate, credential)
             self._listener = Listener(await check(), check)
         except SutazaiError as error:
-            if error.code is ErrorCode.UNAUTHORIZED:
+            if error.code in (ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN):
                 return Ending(4403, error.message)
             return Ending(1013, error.message)
         await self._say({"type": "connection_ack"})

@@ -176,6 +176,8 @@ def check(number):
         ("None", "Defaults to 10.", False),
         ("None", "Defaults to the current time.", False),
         ("LIMIT", "Defaults to 10.", False),
+        ("'\\n'", 'Defaults to "\\n".', False),
+        ("'none'", "Defaults to None.", False),
         ("3", "By default 4 of them.", False),
     ],
 )
@@ -198,6 +200,32 @@ def f(a, **options):
     return a, options
 '''
     assert not stale(code)
+
+
+def test_what_a_function_inside_raises_is_not_called_never_raised() -> None:
+    code = '''\
+class Misused(Exception):
+    pass
+
+
+def decorator(twice):
+    """Decorate.
+
+    Raises:
+        Misused: When used twice.
+    """
+    def inner():
+        if twice:
+            raise Misused
+    return inner
+'''
+    assert not stale(code)
+
+
+@pytest.mark.parametrize("name", ["* first", "first (:class:`~a.B`, optional)", "*first"])
+def test_parameters_are_recognised_in_odd_forms(name: str) -> None:
+    docstring = f'    """F.\n\n    Args:\n        {name}: It.\n    """'
+    assert not stale(f"def f(first):\n{docstring}\n    return first\n")
 
 
 def test_attributes_that_a_class_never_sets() -> None:
