@@ -200,7 +200,10 @@ class ProgressRequest(Input):
         extra="allow",
         json_schema_extra={
             "additionalProperties": {"type": "integer", "minimum": 0, "maximum": 2**53},
-            "propertyNames": {"pattern": f"^{_COUNTER.pattern}$", "not": {"enum": sorted(_TAKEN)}},
+            "propertyNames": {
+                "pattern": f"^{_COUNTER.pattern}$",
+                "not": {"enum": [*sorted(_TAKEN)]},
+            },
             "maxProperties": _MOST_COUNTERS + 1,
         },
     )
