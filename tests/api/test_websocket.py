@@ -55,7 +55,10 @@ class Talker:
 
     async def subscribe(self, *patterns: str, **more: Any) -> None:
         await self.say(type="subscribe", events=patterns, **more)
-        assert await self.hear() == {"type": "subscribe.ok", "events": list(patterns)}
+        told = await self.hear()
+        while "id" in told:  # an event of the selection before, on its way already
+            told = await self.hear()
+        assert told == {"type": "subscribe.ok", "events": list(patterns)}
 
     async def closed(self) -> tuple[int | None, str | None]:
         async with asyncio.timeout(PATIENCE):
@@ -68,7 +71,8 @@ class Talker:
 
 @contextlib.asynccontextmanager
 async def talking(port: int, **options: Any) -> AsyncIterator[Talker]:
-    async with connect(f"ws://127.0.0.1:{port}/ws", **options) as socket:
+    url = f"ws://127.0.0.1:{port}/ws"
+    async with connect(url, open_timeout=PATIENCE, ping_interval=None, **options) as socket:
         yield Talker(socket)
 
 

@@ -36,7 +36,7 @@ class Traffic:
         self._thread.start()
 
     def _run(self) -> None:
-        with httpx2.Client(base_url=self._server.url, headers=self._headers, timeout=10) as client:
+        with httpx2.Client(base_url=self._server.url, headers=self._headers, timeout=60) as client:
             while not self._stop.wait(0.01):
                 try:
                     task = {"type": "ping", "description": "traffic"}

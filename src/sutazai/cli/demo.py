@@ -20,6 +20,7 @@ from sutazai_client import SutazAIClient
 
 import sutazai
 from sutazai.cli import progress
+from sutazai.cli.demo_pipeline import run_pipeline
 from sutazai.cli.embedded import embedded_server
 from sutazai.cli.failures import ANSWER_IS_NO, Failure
 from sutazai.cli.findings_view import print_in_order, print_issues, print_summary
@@ -74,6 +75,8 @@ def demo(*, everything: bool) -> None:
         _tick(console, f"server up at {url} in {time.monotonic() - begun:.1f} s")
         client.login("admin", password)
         _ping(console, client)
+        if (root / "examples" / "ledger").is_dir():
+            run_pipeline(console, client)
         done = _run(client, jobs)
         for one in done:
             if one.job.type == _REVIEW:

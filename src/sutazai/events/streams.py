@@ -23,6 +23,10 @@ MOST_QUEUED_BYTES = 8 * 1024 * 1024
 MOST_PATTERNS = 50
 
 _PAGE = 500
+_SMALLEST_PAGE = 16
+# Events of the log that its readers hold together, about: who does not take his keeps them in
+# memory, and thousands may resume at once.
+_MOST_REPLAYED = 4_000
 # What is handed out at once, so that little stands between a slow client and its queue's end.
 _MOST_AT_ONCE = 500
 _PATTERN = re.compile(r"[a-z0-9_.*-]{1,64}")
@@ -150,13 +154,34 @@ _matcher = functools.lru_cache(maxsize=256)(_Matcher)
 _Selection = tuple[_Matcher, Sight]
 
 
+class _Replays:
+    """Who reads from the log: the more they are, the smaller the pages they may each hold."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def change(self, by: int) -> None:
+        self._count += by
+
+    @property
+    def page(self) -> int:
+        """How many events to read at once."""
+        return max(_SMALLEST_PAGE, min(_PAGE, _MOST_REPLAYED // max(1, self._count)))
+
+
 class Subscription:
     """One subscriber's place in the stream; `next` is for one caller at a time."""
 
     def __init__(
-        self, feed: EventFeed, sight: Sight, patterns: tuple[str, ...], after: int | None
+        self,
+        feed: EventFeed,
+        replays: _Replays,
+        sight: Sight,
+        patterns: tuple[str, ...],
+        after: int | None,
     ) -> None:
         self.sight = sight
+        self._replays = replays
         self._feed = feed
         self._matches = _matcher(patterns)
         self._queue: deque[Broadcast] = deque()
@@ -164,7 +189,7 @@ class Subscription:
         self._queued_bytes = 0
         self._wake = asyncio.Event()
         self._reset: Reset | None = None
-        self._behind = after is not None
+        self._behind = False
         self._missed = False
         self._overflowed = False
         self._closed = False
@@ -172,6 +197,11 @@ class Subscription:
         """Spares an idle subscriber's task from being woken for every event."""
         self.position = after or 0
         """The id up to which everything was handed out or is not for this subscriber."""
+        self._stand(behind=after is not None)
+
+    def _stand(self, *, behind: bool) -> None:
+        self._replays.change(behind - self._behind)
+        self._behind = behind
 
     def select(self, patterns: tuple[str, ...]) -> None:
         """Go on with other patterns, from the same place."""
@@ -214,13 +244,16 @@ class Subscription:
     async def _read_log(self) -> list[Broadcast]:
         self._missed = False
         page = await self._feed.after(
-            self.position, limit=_PAGE, resources=self.sight.resources, owner=self.sight.owner
+            self.position,
+            limit=self._replays.page,
+            resources=self.sight.resources,
+            owner=self.sight.owner,
         )
         self.position = page.next_after
         if page.at_end and not self._missed:
             # Everything the hub delivered before this page was read is in it, and everything
             # since stands in the queue: caught up, with no event between.
-            self._behind = False
+            self._stand(behind=False)
             self._queue = deque(one for one in self._queue if one.event.id > self.position)
             self._queued_bytes = sum(len(one.event.data) for one in self._queue)
         return [Broadcast(event) for event in page.events if self._matches(event.event_type)]
@@ -257,7 +290,7 @@ class Subscription:
             if self._behind:
                 self._missed = True  # the log has them; they are read from there
             elif waits:
-                self._behind = True  # too much came at once for one who had read everything
+                self._stand(behind=True)  # too much came at once for one who had read everything
             else:
                 self._overflowed = True
         self._wake.set()
@@ -274,6 +307,7 @@ class EventStreams:
         self._feed = feed
         self._hub = hub
         self._subscriptions: set[Subscription] = set()
+        self._replays = _Replays()
         self._unsubscribe: Callable[[], None] | None = None
         self._subscribing = asyncio.Lock()
         self._closed = False
@@ -291,7 +325,7 @@ class EventStreams:
         if self._closed:
             message = "The server is stopping; connect again in a moment."
             raise SutazaiError(ErrorCode.SERVICE_UNAVAILABLE, message, retry_after=1)
-        subscription = Subscription(self._feed, sight, patterns, after)
+        subscription = Subscription(self._feed, self._replays, sight, patterns, after)
         self._subscriptions.add(subscription)
         try:
             async with self._subscribing:
@@ -302,6 +336,7 @@ class EventStreams:
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
+            subscription._stand(behind=False)  # noqa: SLF001  # its other half
             if not self._subscriptions and self._unsubscribe is not None:
                 self._unsubscribe()
                 self._unsubscribe = None

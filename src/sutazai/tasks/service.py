@@ -44,6 +44,11 @@ _FINAL_EVENTS = frozenset({"task.completed", "task.failed", "task.cancelled"})
 CheckUrl = Callable[[str], Awaitable[None]]
 
 
+_Seen = tuple[Task, str | None]
+"""A task, and its result as JSON text where that was looked for."""
+_Look = Callable[[str, Connection], _Seen | None]
+
+
 class Ends(Protocol):
     """Who runs the hooks around tasks' ends."""
 
@@ -240,31 +245,34 @@ class Tasks:
 
         NOT_FOUND without it.
         """
-        task = await self._find(task_id)
-        if wait <= 0 or task.status.is_final:
-            return task
+        return (await self._awaited(task_id, wait, _look))[0]
+
+    async def _awaited(self, task_id: str, wait: float, look: _Look) -> _Seen:
+        seen = await self._see(task_id, look)
+        if wait <= 0 or seen[0].status.is_final:
+            return seen
         async with self._waiters.waiting_for(task_id) as ended:
             # It may have ended between the first look and the subscription.
-            task = await self._find(task_id)
-            if task.status.is_final:
-                return task
+            seen = await self._see(task_id, look)
+            if seen[0].status.is_final:
+                return seen
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await ended.wait()
-        return await self._find(task_id)
+        return await self._see(task_id, look)
 
-    async def _find(self, task_id: str) -> Task:
-        task = await self._database.read(partial(store.get, task_id=task_id))
-        if task is None:
+    async def _see(self, task_id: str, look: _Look) -> _Seen:
+        seen = await self._database.read(partial(look, task_id))
+        if seen is None:
             raise not_found("task", task_id)
-        return task
+        return seen
 
     async def result(self, task_id: str, *, wait: float = 0) -> TaskResult:
         """How a task ended.
 
         CONFLICT before the end or when it was cancelled; TASK_TIMEOUT when waiting was not enough.
         """
-        task = await self.get(task_id, wait=wait)
+        task, text = await self._awaited(task_id, wait, _look_with_result)
         if not task.status.is_final:
             if wait > 0:
                 message = f"The task is still {task.status} after {wait:g} s; ask again."
@@ -273,7 +281,6 @@ class Tasks:
             raise SutazaiError(ErrorCode.CONFLICT, message)
         if task.status is TaskStatus.CANCELLED:
             raise SutazaiError(ErrorCode.CONFLICT, "The task was cancelled and has no result.")
-        text = await self._database.read(partial(store.get_result, task_id=task_id))
         return TaskResult(
             task_id, task.type, task.status, text, task.error, task.ended_at or task.created_at
         )
@@ -327,7 +334,7 @@ class Tasks:
         CONFLICT when it has ended; cancelling what is already cancelled changes nothing.
         """
         await self._database.run(partial(self._cancel, task_id, origin))
-        return await self._find(task_id)
+        return await self.get(task_id)
 
     def _cancel(self, task_id: str, origin: Origin, connection: Connection) -> None:
         # In the order in which the engine takes its locks.
@@ -395,6 +402,18 @@ class Tasks:
         if waiting:
             dependencies.make_queued(connection, waiting, self._directory, now=clock.now())
         return len(waiting)
+
+
+def _look(task_id: str, connection: Connection) -> _Seen | None:
+    task = store.get(connection, task_id)
+    return None if task is None else (task, None)
+
+
+def _look_with_result(task_id: str, connection: Connection) -> _Seen | None:
+    seen = _look(task_id, connection)
+    if seen is None or not seen[0].status.is_final:
+        return seen
+    return seen[0], store.get_result(connection, task_id)
 
 
 def _read_page(

@@ -90,7 +90,8 @@ async def talking(
 ) -> AsyncIterator[Talker]:
     offered = None if protocol is None else [Subprotocol(protocol)]
     url = f"ws://127.0.0.1:{port}/graphql"
-    async with connect(url, subprotocols=offered, **options) as connection:
+    patient: dict[str, Any] = {"open_timeout": PATIENCE, "ping_interval": None, **options}
+    async with connect(url, subprotocols=offered, **patient) as connection:
         yield Talker(connection)
 
 

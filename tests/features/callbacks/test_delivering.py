@@ -220,10 +220,11 @@ async def test_410_ends_it_and_everything_else_to_this_url_of_this_user(
 async def test_a_receiver_that_hangs_is_left_after_a_while(
     rigged: Rigged, receiver: Receiver
 ) -> None:
-    rig = await rigged(seconds=0.3)
+    rig = await rigged(seconds=0.5)
     receiver.replies = [hang]
     delivery = await rig.over(await rig.end())
-    assert errors_of(delivery) == ["No answer came within 0.3 s.", None]
+    *late, last = errors_of(delivery)  # on a busy machine, more than one
+    assert (set(late), last) == ({"No answer came within 0.5 s."}, None)
 
 
 async def test_receivers_that_hang_hold_up_no_other(rigged: Rigged, receiver: Receiver) -> None:

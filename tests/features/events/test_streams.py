@@ -1,6 +1,7 @@
 """Subscriptions: from any cursor on, in order, none twice, none lost, nobody held up."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator
 
@@ -297,3 +298,24 @@ def test_other_patterns_are_refused(patterns: list[str]) -> None:
     with pytest.raises(SutazaiError) as refused:
         streams.checked_patterns(patterns)
     assert refused.value.details[0].field == "events"
+
+
+async def test_the_more_resume_at_once_the_less_of_the_log_each_of_them_holds(
+    database: Database, fan: EventStreams
+) -> None:
+    await write(database, *(event(number) for number in range(600)))
+    async with contextlib.AsyncExitStack() as stack:
+        many = [
+            await stack.enter_async_context(fan.subscribe(ALL, EVERYTHING, after=0))
+            for _ in range(100)
+        ]
+        first = [await one.next() for one in many]
+        assert sum(len(one.events) for one in first if isinstance(one, Batch)) <= 4_000
+        assert isinstance(first[0], Batch)
+        ids = [one.id for one in first[0].events]
+        ids += await heard(many[0], 600 - len(ids))
+        assert ids == list(range(ids[0], ids[0] + 600))
+    async with fan.subscribe(ALL, EVERYTHING, after=0) as alone:
+        batch = await alone.next()
+        assert isinstance(batch, Batch)
+        assert len(batch.events) == 500

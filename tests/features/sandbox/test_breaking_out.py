@@ -323,6 +323,13 @@ async def test_memory_is_limited_for_all_processes_together(python: Python) -> N
     assert end.limit == "memory"
 
 
+async def test_a_run_is_the_first_to_go_when_the_machine_has_no_memory_left(
+    python: Python,
+) -> None:
+    end = await python("print(open('/proc/self/oom_score_adj').read())")
+    assert int(end.stdout) == 1000
+
+
 async def test_endless_output_is_cut(python: Python) -> None:
     end = await python("while True: print('x' * 1000)", limits={"output_bytes": 10_000})
     assert end.limit == "output_bytes"

@@ -78,6 +78,8 @@ def _confine(spec: dict[str, Any], report: int, stage: _Stage) -> None:
         kernel.bring_up_loopback()
         kernel.set_host_name("sandbox")
         stage.name = "privileges"
+        # Should the machine run out of memory, a run goes before the server does.
+        _put("/proc/self/oom_score_adj", "1000")
         kernel.bound_capabilities()
         if dropped is not None:
             _become(dropped)
