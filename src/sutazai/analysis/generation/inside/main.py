@@ -65,6 +65,7 @@ class Generation:
         wanted, reading = self._wanted, self._reading
         blocked = reading.accelerators
         _try_import(wanted, blocked)
+        is_taken = wanted.module.partition(".")[0] in sys.modules
         module = load(wanted.module, wanted.path, wanted.roots, blocked)
         subject = Subject(reading, module)
         targets = [
@@ -109,7 +110,7 @@ class Generation:
         chosen = selected(checks, kills)
         groups = grouped(chosen, most_tests(reading.statements, wanted.max_tests))
         order = {name: at for at, name in enumerate([*reading.classes, *reading.routines])}
-        renderer = Renderer(wanted.module, set(reading.state), blocked)
+        renderer = Renderer(wanted.module, set(reading.state), blocked, is_taken=is_taken)
         source, tests = renderer.render(groups, order)
         return {
             "source": source,
