@@ -45,7 +45,11 @@ def verify(wanted: Wanted) -> dict[str, Any]:
         if any(set(outcome) != set(names) for outcome in outcomes) and not bad:
             return {"failure": "the tests could not be run again", "dropped": dropped}
         if not bad:
-            return {"source": source, "dropped": dropped, "coverage": _coverage()}
+            coverage = _coverage()
+            if not coverage:
+                _runs(wanted, number)
+                coverage = _coverage()
+            return {"source": source, "dropped": dropped, "coverage": coverage}
         dropped |= bad
         source = _without(source, set(bad))
         if not _tests(source):
