@@ -6,6 +6,21 @@ from tests.api.agents import Obedient
 from tests.api.server import Server, ended, error_of, reached, submit, wrong_fields
 
 REVIEWER = "code-reviewer-01"
+THIRTEEN = {
+    "master-coordinator",
+    REVIEWER,
+    "security-analyst-01",
+    "test-generator-01",
+    "doc-generator-01",
+    "performance-analyst-01",
+    "refactoring-advisor-01",
+    "dependency-auditor-01",
+    "type-checker-01",
+    "change-summarizer-01",
+    "bug-diagnoser-01",
+    "log-analyst-01",
+    "text-assistant-01",
+}
 
 
 async def test_the_list_has_the_fields_and_counts_of_the_specification(
@@ -15,7 +30,8 @@ async def test_the_list_has_the_fields_and_counts_of_the_specification(
     await reached(server.user, task["task_id"], "processing")
     listed = (await server.developer.get("/agents")).json()
     agents = {agent["agent_id"]: agent for agent in listed["agents"]}
-    assert agents.keys() >= {"master-coordinator", REVIEWER, "obedient-01", "twin-01"}
+    assert agents.keys() == {*THIRTEEN, "obedient-01", "twin-01", "chief-01"}
+    assert len(THIRTEEN) == 13
     assert listed.keys() == {"agents", "total", "active", "idle", "busy"}
     everyone = len(listed["agents"])
     assert (listed["total"], listed["active"], listed["busy"]) == (everyone, everyone, 1)
