@@ -9,6 +9,7 @@ from benchmarks import (
     fanout,
     idle,
     limits,
+    models,
     outside,
     review,
     testgen,
@@ -25,6 +26,7 @@ _PARTS: dict[str, Callable[[], object]] = {
     "backlog": backlog.main,
     "review": review.main,
     "workflows": workflows.main,
+    "models": models.main,
     "outside": outside.main,
     "testgen": testgen.main,
 }

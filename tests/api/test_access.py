@@ -11,6 +11,8 @@ from tests.api.test_openapi import METHODS, document
 ALL = frozenset(ROLES)
 WRITERS = frozenset({"admin", "developer"})
 ADMINS = frozenset({"admin"})
+READERS = frozenset({"admin", "user", "viewer"})
+"""Whoever may read results."""
 NOBODYS_TASK = "01a20af4-87b8-77fe-ac03-3a69b1fb45d4"
 
 # What a role that may not do it must not learn either: whether the thing exists.
@@ -18,7 +20,7 @@ TABLE = [
     ("GET", "/tasks", ALL),
     ("POST", "/tasks", frozenset({"admin", "developer", "user"})),
     ("GET", f"/tasks/{NOBODYS_TASK}", ALL),
-    ("GET", f"/tasks/{NOBODYS_TASK}/result", frozenset({"admin", "user", "viewer"})),
+    ("GET", f"/tasks/{NOBODYS_TASK}/result", READERS),
     ("DELETE", f"/tasks/{NOBODYS_TASK}", ALL),
     ("GET", "/agents", WRITERS),
     ("GET", "/agents/nobody", WRITERS),
@@ -65,6 +67,10 @@ TABLE = [
     ("POST", "/executions/exec-nobody/pause", WRITERS),
     ("POST", "/executions/exec-nobody/resume", WRITERS),
     ("POST", "/executions/exec-nobody/steps/a/approve", WRITERS),
+    ("GET", f"/tasks/{NOBODYS_TASK}/findings", READERS),
+    # Whose task it is decides, so what is wrong with the request is told first.
+    ("POST", f"/tasks/{NOBODYS_TASK}/findings/{'0' * 32}/dismiss", ALL),
+    ("DELETE", f"/tasks/{NOBODYS_TASK}/findings/{'0' * 32}/dismiss", READERS),
     ("GET", "/schedules", ALL),
     ("POST", "/schedules", frozenset({"admin", "developer", "user"})),
     ("GET", "/schedules/sch-nobody", ALL),

@@ -112,7 +112,7 @@ async def test_the_specifications_handler_is_told_what_it_posts_itself(
     task = await submit(open_server.user, callback_url=receiver.url("/ours"))
     await receiver.until_received(1)
     outcome = (await open_server.user.get(f"/tasks/{task['task_id']}/result")).json()
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
         await client.post(
             receiver.url("/theirs"),
             json={

@@ -245,3 +245,54 @@ async def test_an_agent_whose_memory_is_off_remembers_nothing(
     changed = await admin.patch(path, json={"memory_enabled": False})
     assert changed.status_code == 200, changed.text
     assert len((await reviewed(admin, project))[1]["issues"]) == 1
+
+
+ISSUE: JSON = {
+    "severity": "high",
+    "type": "security",
+    "file": "a.py",
+    "line": 1,
+    "column": 1,
+    "description": "d",
+    "suggestion": "s",
+    "rule": "r",
+    "confidence": "high",
+    "fingerprint": "abc",
+}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"issues": 5},
+        {"issues": [5]},
+        {"issues": [{"fingerprint": "abc"}]},
+        {"issues": [{**ISSUE, "severity": "boom"}]},
+        {"issues": [{**ISSUE, "line": "one"}]},
+        {"issues": [{**ISSUE, "evidence": 5}]},
+        {"issues": [ISSUE], "baseline": 5},
+        {"issues": [ISSUE], "dismissed": [ISSUE]},
+        {"issues": [ISSUE], "external": [{}]},
+        {"issues": [ISSUE], "unparsed": [{}]},
+        {"issues": [ISSUE], "repository": {}},
+    ],
+)
+async def test_a_result_that_only_looks_like_findings_is_left_alone(
+    server: Server, odd: JSON
+) -> None:
+    # A ping answers with its metadata: whatever an agent from outside might.
+    client = server.user
+    task = await submit(client, metadata=odd)
+    path = f"/tasks/{task['task_id']}"
+    outcome = (await client.get(f"{path}/result", params={"wait": 25})).json()
+    assert outcome["result"] == odd
+    answer = await client.get(f"{path}/result", params={"format": "sarif"})
+    assert "format" in wrong_fields(answer)
+    assert (await client.get(f"{path}/findings")).json()["findings"] == []
+
+
+async def test_findings_of_any_agent_are_shown_as_sarif(server: Server) -> None:
+    task = await submit(server.user, metadata={"issues": [ISSUE], "project": "of a ping"})
+    await server.user.get(f"/tasks/{task['task_id']}/result", params={"wait": 25})
+    [shown] = await sarif_of(server.user, task["task_id"])
+    assert shown["ruleId"] == "r"

@@ -54,6 +54,10 @@ def make_sensible(case: Case[Any]) -> None:
             sensible["type"] = "ping"
         case "createApiKey":
             sensible["name"] = "printable"
+        case "registerAgent" | "updateAgent":
+            sensible |= {"agent_id": "generated-01", "capabilities": ["generated"]}
+            if "agent_id" in (case.path_parameters or {}):
+                case.path_parameters["agent_id"] = "generated-01"
         case "createSchedule" | "updateSchedule":
             # One of each pair, and what the other one is goes.
             for name in ("at", "workflow"):

@@ -14,6 +14,8 @@ _HEADERS = frozenset(
     }
 )
 
+_CONNECT_SECONDS = 10.0
+
 
 class OnlyTo(httpx2.AsyncBaseTransport):
     """Lets requests through to one origin, whatever else the libraries above may want."""
@@ -49,6 +51,8 @@ def _origin(url: str) -> tuple[str, str, int]:
 
 def client_for(url: str, *, key: str | None, seconds: float) -> httpx2.AsyncClient:
     """A client that reaches this origin alone, follows no redirects and heeds no proxies."""
+    # Longer than the caller's own limit on the whole call, so that the two cannot race.
+    limits = httpx2.Timeout(seconds + 30, connect=_CONNECT_SECONDS)
     return httpx2.AsyncClient(
-        transport=OnlyTo(url, key=key), timeout=seconds, trust_env=False, follow_redirects=False
+        transport=OnlyTo(url, key=key), timeout=limits, trust_env=False, follow_redirects=False
     )

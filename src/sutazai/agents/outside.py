@@ -86,7 +86,7 @@ class OutsideAgents:
 
         NOT_FOUND without it, CONFLICT for one of ours.
         """
-        self._check(agent)
+        self._check(agent, is_new=False)
         await self._database.run(partial(self._update, agent, origin))
         await self._directory.refresh()
         return agent
@@ -126,9 +126,9 @@ class OutsideAgents:
         await self._database.run(unit)
         await self._directory.refresh()
 
-    def _check(self, agent: AgentDescription) -> None:
+    def _check(self, agent: AgentDescription, *, is_new: bool = True) -> None:
         wrong = []
-        if not _ID.fullmatch(agent.agent_id):
+        if is_new and not _ID.fullmatch(agent.agent_id):
             problem = "must be 1 to 64 letters, digits, '.', '_' or '-', and begin with no sign"
             wrong.append(Detail("agent_id", problem))
         wrong += [

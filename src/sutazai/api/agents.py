@@ -76,6 +76,8 @@ async def list_agents(services: CurrentServices) -> Response:
 
 
 _Name = Annotated[str, Field(min_length=1, max_length=64), Clean]
+_Capability = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,63}$")]
+_NewId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class AgentUpdate(Input):
@@ -83,7 +85,7 @@ class AgentUpdate(Input):
 
     name: Annotated[str, Field(min_length=1, max_length=128), Clean]
     type: _Name
-    capabilities: Annotated[list[_Name], Field(min_length=1, max_length=MOST_CAPABILITIES)]
+    capabilities: Annotated[list[_Capability], Field(min_length=1, max_length=MOST_CAPABILITIES)]
     max_capacity: Annotated[int, Field(ge=1, le=MOST_CAPACITY, strict=True), Whole] = 1
     transport: model.Transport = model.Transport.HTTP
 
@@ -102,7 +104,7 @@ class AgentUpdate(Input):
 class AgentRegistration(AgentUpdate):
     """An agent that joins from outside."""
 
-    agent_id: _Name
+    agent_id: _NewId
 
 
 @router.post(

@@ -196,7 +196,17 @@ def _given_view(given: Given) -> dict[str, Any]:
 class ProgressRequest(Input):
     """How far it is, with whatever the agent counts: whole numbers under names of its own."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "additionalProperties": {"type": "integer", "minimum": 0, "maximum": 2**53},
+            "propertyNames": {
+                "pattern": f"^{_COUNTER.pattern}$",
+                "not": {"enum": [*sorted(_TAKEN)]},
+            },
+            "maxProperties": _MOST_COUNTERS + 1,
+        },
+    )
 
     progress: Annotated[int, Field(ge=0, le=100, strict=True), Whole]
 

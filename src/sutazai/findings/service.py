@@ -19,6 +19,7 @@ from sutazai.events import log
 from sutazai.events.model import NewEvent, Origin
 from sutazai.findings import memory, store
 from sutazai.findings.model import Baseline, Dismissal, FindingPage, project_of
+from sutazai.findings.shape import has_findings
 from sutazai.limits.idempotency import Replayable
 from sutazai.tasks.model import Task, TaskStatus
 from sutazai.tasks.service import Tasks
@@ -125,7 +126,7 @@ class Findings:
         outcome = await self._tasks.result(task_id, wait=wait)
         task = await self._tasks.get(task_id)
         result = await asyncio.to_thread(_decoded, outcome.result)
-        if not _has_issues(result):
+        if not await asyncio.to_thread(has_findings, result):
             raise invalid("format", "The result of this task has no findings to show as SARIF")
         known = await self._dismissals(task)
         reasons = {fingerprint: one["reason"] for fingerprint, one in known.items()}
@@ -169,7 +170,7 @@ class Findings:
         `metadata.sarif` is merged in; `metadata.since` leaves nothing but what is new. AgentError
         where either cannot be used.
         """
-        if not _has_issues(result):
+        if not await asyncio.to_thread(has_findings, result):
             return result
         metadata = assignment.metadata
         project = project_of(metadata, self._workspace)
@@ -240,16 +241,9 @@ def _decoded(text: str | None) -> Any:
     return None if text is None else msgspec.json.decode(text)
 
 
-def _has_issues(result: Any) -> bool:
-    """Whether these are the findings of a code agent."""
-    if not isinstance(result, dict) or not isinstance(result.get("issues"), list):
-        return False
-    return all(isinstance(one, dict) and "fingerprint" in one for one in result["issues"])
-
-
 def _all_issues(text: str | None) -> list[dict[str, Any]]:
     result = _decoded(text)
-    if not _has_issues(result):
+    if not has_findings(result):
         return []
     apart: Sequence[dict[str, Any]] = result.get("dismissed") or ()
     unchanged = (result.get("baseline") or {}).get("unchanged") or ()

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
+    bindparam,
     delete,
     func,
     insert,
@@ -93,21 +94,28 @@ def _accounts(payer: Payer, day: int) -> list[tuple[str, str, int]]:
     ]
 
 
+def _upsert(module: Any) -> Any:
+    statement = module.insert(SPENDING)
+    added = {name: SPENDING.c[name] + statement.excluded[name] for name in _NUMBERS}
+    added["updated_at"] = statement.excluded.updated_at
+    return statement.on_conflict_do_update(index_elements=["scope", "key", "day"], set_=added)
+
+
+_UPSERT = {"sqlite": _upsert(sqlite), "postgresql": _upsert(postgresql)}
+
+
 def _add(
     connection: Connection,
     accounts: Sequence[tuple[str, str, int]],
     now: int,
     changes: Mapping[str, int],
 ) -> None:
-    module: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = module.insert(SPENDING)
-    added = {name: SPENDING.c[name] + statement.excluded[name] for name in _NUMBERS}
-    added["updated_at"] = statement.excluded.updated_at
-    statement = statement.on_conflict_do_update(index_elements=["scope", "key", "day"], set_=added)
-    for scope, key, day in accounts:
-        row = {"scope": scope, "key": key, "day": day, "updated_at": now}
-        numbers = {name: changes.get(name, 0) for name in _NUMBERS}
-        connection.execute(statement, row | numbers)
+    numbers = {name: changes.get(name, 0) for name in _NUMBERS}
+    rows = [
+        {"scope": scope, "key": key, "day": day, "updated_at": now, **numbers}
+        for scope, key, day in accounts
+    ]
+    connection.execute(_UPSERT[connection.dialect.name], rows)
 
 
 def reserve(
@@ -140,18 +148,23 @@ def reserve(
     return None
 
 
+_USED = select(
+    SPENDING.c.scope,
+    SPENDING.c.input_tokens + SPENDING.c.output_tokens + SPENDING.c.reserved_tokens,
+    SPENDING.c.cost + SPENDING.c.reserved_cost,
+).where(
+    tuple_(SPENDING.c.scope, SPENDING.c.key, SPENDING.c.day).in_(
+        bindparam("of_accounts", expanding=True)
+    )
+)
+
+
 def _exceeded(
     connection: Connection,
     accounts: Sequence[tuple[str, str, int]],
     budgets: Mapping[Scope, Budget],
 ) -> Scope | None:
-    columns = SPENDING.c
-    tokens = columns.input_tokens + columns.output_tokens + columns.reserved_tokens
-    rows = connection.execute(
-        select(columns.scope, tokens, columns.cost + columns.reserved_cost).where(
-            tuple_(columns.scope, columns.key, columns.day).in_(accounts)
-        )
-    )
+    rows = connection.execute(_USED, {"of_accounts": list(accounts)})
     used = {Scope(row[0]): (int(row[1]), int(row[2])) for row in rows}
     for scope, budget in budgets.items():
         spent_tokens, spent_cost = used.get(scope, (0, 0))
@@ -166,19 +179,34 @@ def settle(
     connection: Connection, payer: Payer, reservation_id: str | None, use: Use | None, *, now: int
 ) -> None:
     """Count what a call came to, if it came to something, and give back what was set aside."""
+    changes: dict[str, int] = {}
+    if use is not None:
+        changes = {
+            "calls": 1,
+            "input_tokens": use.input_tokens,
+            "output_tokens": use.output_tokens,
+            "cost": _nano(use.cost or 0.0),
+            "unpriced_calls": int(use.cost is None),
+            "duration": use.duration,
+        }
+    day = day_of(now)
     if reservation_id is not None:
-        _free(connection, RESERVATIONS.c.reservation_id == reservation_id, now)
-    if use is None:
-        return
-    changes = {
-        "calls": 1,
-        "input_tokens": use.input_tokens,
-        "output_tokens": use.output_tokens,
-        "cost": _nano(use.cost or 0.0),
-        "unpriced_calls": int(use.cost is None),
-        "duration": use.duration,
-    }
-    _add(connection, _accounts(payer, day_of(now)), now, changes)
+        row = connection.execute(_TAKE_BACK, {"of_reservation": reservation_id}).one_or_none()
+        # Gone already where it lapsed; what was set aside yesterday is yesterday's.
+        if row is not None and row.day != day:
+            freed = {"reserved_tokens": -row.tokens, "reserved_cost": -row.cost}
+            _add(connection, _accounts(payer, row.day), now, freed)
+        elif row is not None:
+            changes |= {"reserved_tokens": -row.tokens, "reserved_cost": -row.cost}
+    if changes:
+        _add(connection, _accounts(payer, day), now, changes)
+
+
+_TAKE_BACK = (
+    delete(RESERVATIONS)
+    .where(RESERVATIONS.c.reservation_id == bindparam("of_reservation"))
+    .returning(RESERVATIONS.c.day, RESERVATIONS.c.tokens, RESERVATIONS.c.cost)
+)
 
 
 def release_lapsed(connection: Connection, *, now: int) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 _SECONDS = 5.0
+_IMPORT_SECONDS = 20.0
 _LONGEST = 2_000
 
 
@@ -66,11 +67,15 @@ class _Recorder(doctest.DocTestRunner):
 
 def run_group(group: dict[str, Any]) -> dict[str, Any]:
     """The outcome of one group: its examples, or the error that kept them from running."""
-    signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+    most = _IMPORT_SECONDS
+    signal.setitimer(signal.ITIMER_REAL, most)
     try:
-        return {"id": group["id"], "error": "", "examples": _examples(group)}
+        names = _names(group)
+        most = _SECONDS
+        signal.setitimer(signal.ITIMER_REAL, most)
+        return {"id": group["id"], "error": "", "examples": _examples(group, names)}
     except _TooLong:
-        return {"id": group["id"], "error": f"took longer than {_SECONDS:.0f} s", "examples": []}
+        return {"id": group["id"], "error": f"took longer than {most:.0f} s", "examples": []}
     except BaseException as error:  # SystemExit and the like end the group, not the run
         said = "".join(traceback.format_exception_only(type(error), error)).strip()
         missing = bool(group["module"]) and group["module"] not in sys.modules
@@ -84,10 +89,14 @@ def run_group(group: dict[str, Any]) -> dict[str, Any]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _examples(group: dict[str, Any]) -> list[dict[str, Any]]:
-    names: dict[str, Any] = {"__name__": "__main__"}
+def _names(group: dict[str, Any]) -> dict[str, Any]:
+    """What the group's examples see: the names of their module."""
     if group["module"]:
-        names = dict(vars(importlib.import_module(group["module"])))
+        return dict(vars(importlib.import_module(group["module"])))
+    return {"__name__": "__main__"}
+
+
+def _examples(group: dict[str, Any], names: dict[str, Any]) -> list[dict[str, Any]]:
     source: str = group["text"]
     if group["kind"] == "doctest":
         test = doctest.DocTestParser().get_doctest(source, names, "example", None, 0)

@@ -134,8 +134,11 @@ class TestGenerator:
         )
         if isinstance(verified, str):
             return ModuleTests(module=module, failure=verified)
-        if verified.failure is not None:
-            return ModuleTests(module=module, failure=verified.failure, dropped=verified.dropped)
+        refused = verified.failure
+        if refused is None and not verified.coverage.statements:
+            refused = "the tests reach another module of this name; rename it or its package"
+        if refused is not None:
+            return ModuleTests(module=module, failure=refused, dropped=verified.dropped)
         return _told(module, generated, verified)
 
     async def _run(

@@ -25,11 +25,15 @@ _LEAST_SECONDS = 0.05
 _MOST_CHECKS = 60
 _MOST_LATE = 1
 _ENOUGH = 8
+_MUTANT_SECONDS = 3.0
 _ROUND = 4
 
 
 class Killer:
-    """Makes mutants of one loaded module and runs checks on them."""
+    """Makes mutants of one loaded module and runs checks on them.
+
+    `slow` has the numbers of mutants that nobody need try again: they sleep, or crawl.
+    """
 
     def __init__(
         self, module: types.ModuleType, reading: Reading, path: str, parallel: int
@@ -45,6 +49,7 @@ class Killer:
         self._flags = functools.reduce(operator.or_, flags, 0)
         self._parts = [self._compiled(statement, path) for statement in reading.tree.body]
         self.covering = Covering(reading)
+        self.slow: set[int] = set()
         self._path = path
         self._parallel = parallel
 
@@ -72,9 +77,10 @@ class Killer:
             ends = run_forked(works, seconds=_FORK_SECONDS, parallel=self._parallel)
             again: list[list[tuple[Mutant, list[Check]]]] = []
             for piece, end in zip(pieces, ends, strict=True):
-                for number, killers in end.messages:
+                for number, killers, slow in end.messages:
                     found.setdefault(number, set()).update(killers)
-                done = {number for number, _ in end.messages}
+                    self.slow |= {number} if slow else set()
+                done = {number for number, _, _ in end.messages}
                 rest = [plan for plan in piece if plan[0].number not in done]
                 if not end.complete and rest:
                     # The first of them took the process along: that is noticed, too.
@@ -91,7 +97,11 @@ class Killer:
             module = self._made(mutant)
             killers: list[int] = []
             late = 0
+            started = time.monotonic()
+            slow = False
             for check in checks:
+                if slow := time.monotonic() - started > _MUTANT_SECONDS:
+                    break
                 limit = max(_LEAST_SECONDS, 20 * check.seconds)
                 ended = Verdict.FAILED if module is None else verdict(module, check, limit)
                 if ended is Verdict.PASSED:
@@ -100,7 +110,7 @@ class Killer:
                 late += ended is Verdict.LATE
                 if not each or late == _MOST_LATE or len(killers) == _ENOUGH:
                     break
-            send([mutant.number, killers])
+            send([mutant.number, killers, slow])
 
     def _compiled(self, statement: ast.stmt, path: str) -> types.CodeType:
         tree = ast.Module([statement], type_ignores=[])

@@ -6,6 +6,8 @@ import os
 import random
 import sys
 import time
+import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,8 @@ _FIRST_SEARCH = 0.4
 _MUTANTS = 0.75
 _LAST_HUNT = 0.9
 _HUNTED = 32
-_HUNTS = 12
+_HUNTS = 16
+_VAIN_HUNTS = 3
 
 
 @dataclass
@@ -62,6 +65,7 @@ class Generation:
         wanted, reading = self._wanted, self._reading
         blocked = reading.accelerators
         _try_import(wanted, blocked)
+        is_taken = wanted.module.partition(".")[0] in sys.modules
         module = load(wanted.module, wanted.path, wanted.roots, blocked)
         subject = Subject(reading, module)
         targets = [
@@ -106,7 +110,7 @@ class Generation:
         chosen = selected(checks, kills)
         groups = grouped(chosen, most_tests(reading.statements, wanted.max_tests))
         order = {name: at for at, name in enumerate([*reading.classes, *reading.routines])}
-        renderer = Renderer(wanted.module, set(reading.state), blocked)
+        renderer = Renderer(wanted.module, set(reading.state), blocked, is_taken=is_taken)
         source, tests = renderer.render(groups, order)
         return {
             "source": source,
@@ -116,7 +120,9 @@ class Generation:
                 {"number": one.number, "line": one.line, "what": one.what, "routine": one.routine}
                 for one in mutants
             ],
-            "routines": self._routines(subject, explorer, [one.group for one in tests]),
+            "routines": self._routines(
+                subject, explorer, [one.group for one in tests], [one for one, _ in chosen]
+            ),
             "seconds": round(time.monotonic() - self._started, 2),
             "phases": self._phases,
         }
@@ -131,15 +137,22 @@ class Generation:
     ) -> list[Check]:
         """Look around the checks that reach a surviving fault for one that notices it."""
         found: list[Check] = []
+        vain = 0
         for _ in range(_HUNTS):
-            alive = [one for one in mutants if not kills.get(one.number)]
+            alive = [
+                one
+                for one in mutants
+                if not kills.get(one.number) and one.number not in killer.slow
+            ]
             reaching = {
                 check.target for one in alive for check in killer.covering(one, checks)[:20]
             }
             keys = [
                 key for key, known in explorer.found.items() if known.target.qualname in reaching
             ]
-            if not alive or not keys or time.monotonic() >= self._at(_LAST_HUNT):
+            if not alive or not keys or vain == _VAIN_HUNTS:
+                break
+            if time.monotonic() >= self._at(_LAST_HUNT):
                 break
             more = explorer.more(keys, _HUNTED, self._at(_LAST_HUNT))
             more = explorer.verify(more)
@@ -147,6 +160,7 @@ class Generation:
             useful = {number for killers in news.values() for number in killers}
             for number, killers in news.items():
                 kills.setdefault(number, set()).update(killers)
+            vain = 0 if useful else vain + 1
             found += [check for check in more if check.number in useful]
         return found
 
@@ -157,16 +171,11 @@ class Generation:
         return self._started + part * self._wanted.seconds
 
     def _routines(
-        self, subject: Subject, explorer: Explorer, groups: list[Group]
+        self, subject: Subject, explorer: Explorer, groups: list[Group], chosen: list[Check]
     ) -> list[dict[str, Any]]:
         """Each routine with the lines no test reaches, and why."""
-        seen = {
-            abs(line)
-            for group in groups
-            for check in group.checks
-            for arc in check.arcs
-            for line in arc
-        }
+        seen = _lines(check for group in groups for check in group.checks)
+        left_out = _lines(chosen)
         unreachable = {one.qualname: one.reason for one in subject.unreachable}
         discarded = {found.target.qualname: found.discarded for found in explorer.found.values()}
         found = []
@@ -176,6 +185,8 @@ class Generation:
             if not missing:
                 continue
             reason = unreachable.get(name)
+            if set(missing) <= left_out:
+                reason = "left out: a module gets at most 25 tests for 100 statements, or max_tests"
             surroundings = subject.pins.of(name).reasons
             if reason is None and surroundings:
                 reason = f"it {' and '.join(surroundings)}"
@@ -203,6 +214,11 @@ def _raise_lines(reading: Reading) -> set[int]:
         if isinstance(node, ast.Raise | ast.Assert)
         for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
     }
+
+
+def _lines(checks: Iterable[Check]) -> set[int]:
+    """The lines that checks run."""
+    return {abs(line) for check in checks for arc in check.arcs for line in arc}
 
 
 def _commonest(discarded: dict[str, int]) -> str | None:
@@ -253,6 +269,10 @@ def main(arguments: list[str]) -> None:
         answer = {"failure": str(error)}
     except SyntaxError as error:
         answer = {"failure": f"line {error.lineno} is not valid Python: {error.msg}"}
+    except Exception as error:  # told, so that it can be reported and put right
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        answer = {"failure": f"the generator failed ({type(error).__name__}: {error}, {where})"}
     place.write_text(json.dumps(answer), "utf-8")
 
 

@@ -80,7 +80,8 @@ def _noun(outcome: tuple[str, ...]) -> str:
 
 def _longer(base: str, group: Group) -> Iterator[str]:
     check = group.checks[0]
-    steps = [step.partition("(")[0].rpartition(".")[2] for step in check.case.steps]
+    heads = [re.split(r"[(=\[]", step, maxsplit=1)[0].strip() for step in check.case.steps]
+    steps = [head.rpartition(".")[2] for head in heads]
     if steps:
         yield _joined(base, "after_" + "_and_".join(dict.fromkeys(map(_snake, steps))))
     given = [name for name, _ in check.case.arguments if not name.startswith("$")]
@@ -132,7 +133,8 @@ def _described(expression: str) -> str:
 
 
 def _joined(*parts: str) -> str:
-    return re.sub(r"_+", "_", "_".join(part for part in parts if part)).strip("_")
+    """One name; whatever cannot stand in a name becomes an underscore."""
+    return re.sub(r"[^a-zA-Z0-9]+", "_", "_".join(part for part in parts if part)).strip("_")
 
 
 def _snake(name: str) -> str:

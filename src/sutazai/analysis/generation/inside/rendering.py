@@ -29,12 +29,16 @@ class Renderer:
     """Writes files of tests for one module.
 
     `state` names its variables that tests change, `blocked` modules in C that replace its code.
+    `is_taken` says that pytest itself uses a module or package of this name.
     """
 
-    def __init__(self, module: str, state: set[str], blocked: Sequence[str] = ()) -> None:
+    def __init__(
+        self, module: str, state: set[str], blocked: Sequence[str] = (), *, is_taken: bool = False
+    ) -> None:
         self._module = module
         self._state = state
         self._blocked = blocked
+        self._is_taken = is_taken
         last = module.rpartition(".")[2]
         self._alias = f"{last}_module" if last in _RESERVED else last
 
@@ -87,7 +91,8 @@ class Renderer:
         lines = [f"import {name}" for name in sorted(plain - {"pytest"})]
         top = self._module.partition(".")[0]
         shadows = top in sys.stdlib_module_names
-        if (shadows or self._blocked) and "import sys" not in lines:
+        taken = self._is_taken and not shadows
+        if (shadows or taken or self._blocked) and "import sys" not in lines:
             lines = sorted([*lines, "import sys"])
         if "pytest" in plain:
             lines += ["", "import pytest"]
@@ -105,6 +110,12 @@ class Renderer:
             before += [
                 f"# Python has a module named {top} of its own: it makes way for the one tested.",
                 f"sys.modules.pop({top!r}, None)",
+            ]
+        if taken:
+            before += [
+                f"# pytest has loaded a {top} of its own: it makes way for the one tested.",
+                f"for name in [name for name in sys.modules if name.split('.')[0] == {top!r}]:",
+                "    del sys.modules[name]",
             ]
         for one in self._blocked:
             before += [
