@@ -26,7 +26,8 @@ WORDS: Mapping[str, str] = {
         r"bottlenecks?|hot ?spots?"
     ),
     "test_generation": (
-        r"(?:write|generate|create|add|make|increase|improve)\w*([^.,;]{0,30}?) (?:tests?|coverage)|"
+        r"(?:write|generate|create|add|make|increase|improve)\w*([^.,;]{0,30}?) "
+        r"(?:tests?|coverage)|"
         r"unit[- ]tests?|tests?|testing|test coverage|coverage|pytest"
     ),
     "documentation": r"document\w*|docs?|docstrings?|readme|reference pages?|api reference",
