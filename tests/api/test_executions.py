@@ -121,6 +121,17 @@ async def test_a_list_that_is_too_long_or_none_is_refused(
     assert ended["status"] == "failed"
 
 
+async def test_items_whose_expressions_are_too_much_work_together_are_refused(
+    server: Server,
+) -> None:
+    costly = "input.many[*].[@][]"  # alone it is no trouble
+    each = step("each", metadata={}, for_each={"items": "input.many"}, input={"all": costly})
+    execution_id = await begun(server.developer, each, many=list(range(4_000)))
+    ended = await over(server.developer, execution_id)
+    assert ended["status"] == "failed"
+    assert "lower for_each.concurrency" in by_step(ended)["each"]["error"]["message"]
+
+
 async def test_items_that_fail_fail_their_step_and_a_retry_does_only_those(
     server: Server, obedient: Obedient
 ) -> None:

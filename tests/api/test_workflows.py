@@ -96,6 +96,26 @@ async def test_a_step_of_the_wrong_shape_is_refused(server: Server, change: JSON
     assert all(field.startswith("steps.0.") for field in wrong_fields(answer))
 
 
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"on_failure": "explode"}, {"steps.0.on_failure"}),
+        ({"on_failure": {}}, {"steps.0.on_failure", "steps.0.on_failure.compensate"}),
+        (
+            {"on_failure": {"compensate": "b", "x": 1}},
+            {"steps.0.on_failure", "steps.0.on_failure.x"},
+        ),
+        ({"input": {"": "input.a"}}, {"steps.0.input."}),
+    ],
+)
+async def test_what_is_wrong_is_named_as_the_body_has_it(
+    server: Server, change: JSON, fields: set[str]
+) -> None:
+    body = {"name": "wrong", "steps": [{**step("a"), **change}]}
+    answer = await server.developer.post("/workflows", json=body)
+    assert wrong_fields(answer).keys() == fields
+
+
 async def test_workflows_are_listed_page_by_page(server: Server) -> None:
     made = [await created(server.developer, step("a")) for _ in range(3)]
     first = (await server.developer.get("/workflows", params={"limit": 2})).json()

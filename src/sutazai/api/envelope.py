@@ -156,11 +156,27 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     details = []
     for problem in error.errors():
-        place = [str(part) for part in problem["loc"][1:]] or [str(problem["loc"][0])]
+        loc = problem["loc"]
+        parts = _place(problem, error.body) if loc[0] == "body" and error.body else loc[1:]
+        place = [str(part) for part in parts] or [str(loc[0])]
         text = problem["msg"].removeprefix("Value error, ")
         details.append(Detail(printable(".".join(place)), printable(text)))
     wrong = SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=details)
     return error_response(wrong, _id_of(request))
+
+
+def _place(problem: dict[str, Any], value: Any) -> list[int | str]:
+    """Where in the body a problem is, without the names that Pydantic has for parts of a union."""
+    place: list[int | str] = []
+    parts = problem["loc"][1:]
+    for number, part in enumerate(parts, start=1):
+        is_key = isinstance(value, dict) and part in value
+        if is_key or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
+            value = value[part]
+        elif number < len(parts) or problem["type"] != "missing":
+            continue
+        place.append(part)
+    return place
 
 
 def printable(text: str) -> str:

@@ -119,6 +119,7 @@ def _body(model: type[BaseModel]) -> Resolver:
         try:
             return model.model_validate(value)
         except ValidationError as error:
-            raise _invalid("body", "", error) from error
+            problems = _invalid("body", "", error).errors()
+            raise RequestValidationError(problems, body=value) from error
 
     return read

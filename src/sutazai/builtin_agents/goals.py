@@ -4,6 +4,7 @@ Rules, no model: words that stand for a type, order words, negations. Pure, and 
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ WORDS: Mapping[str, str] = {
         r"bottlenecks?|hot ?spots?"
     ),
     "test_generation": (
-        r"(?:write|generate|create|add|make|increase|improve)\w*[^.,;]{0,30}? (?:tests?|coverage)|"
+        r"(?:write|generate|create|add|make|increase|improve)\w*([^.,;]{0,30}?) "
+        r"(?:tests?|coverage)|"
         r"unit[- ]tests?|tests?|testing|test coverage|coverage|pytest"
     ),
     "documentation": r"document\w*|docs?|docstrings?|readme|reference pages?|api reference",
@@ -34,16 +36,16 @@ WORDS: Mapping[str, str] = {
         r"moderni[sz]\w+|tidy(?: up)?|restructur\w+"
     ),
     "dependency_audit": (
-        r"(?:audit|check|review)\w*[^.,;]{0,30}? (?:dependencies|requirements|licen[cs]es)|"
+        r"(?:audit|check|review)\w*([^.,;]{0,30}?) (?:dependencies|requirements|licen[cs]es)|"
         r"dependenc(?:y|ies)(?:[- ]audit)?|requirements|licen[cs](?:es?|ing)|"
         r"(?:unpinned|outdated|unused|vulnerable) packages?|supply chain"
     ),
     "type_check": (
-        r"type[- ]?check\w*|(?:check|infer|add)\w*[^.,;]{0,30}? (?:types|type hints|annotations)|"
+        r"type[- ]?check\w*|(?:check|infer|add)\w*([^.,;]{0,30}?) (?:types|type hints|annotations)|"
         r"type (?:errors?|hints?|annotations?)|typing|mypy|annotations?"
     ),
     "change_summary": (
-        r"(?:summar|describ|explain)\w*[^.,;]{0,30}? (?:changes?|diff|commits?|pull request)|"
+        r"(?:summar|describ|explain)\w*([^.,;]{0,30}?) (?:changes?|diff|commits?|pull request)|"
         r"change[- ]?log|change summary|release notes|what (?:has )?changed|diffs?|"
         r"commits?|pull request"
     ),
@@ -51,12 +53,15 @@ WORDS: Mapping[str, str] = {
         r"diagnos\w+|tracebacks?|stack ?traces?|debug\w*|root cause|crash\w*|failing tests?|"
         r"why[^.,;]{0,40}? (?:fails?|breaks?|crashes)"
     ),
-    "log_analysis": r"(?:analy[sz]|read|search|mine)\w*[^.,;]{0,20}? logs?|logs?|log ?files?",
+    "log_analysis": r"(?:analy[sz]|read|search|mine)\w*([^.,;]{0,20}?) logs?|logs?|log ?files?",
     "summarization": r"summar(?:y|i[sz]\w*)|tl;?dr|digest|condense\w*|shorten\w*",
     "extraction": r"extract\w*",
     "llm_prompt": r"prompt\w*|ask (?:the|a) (?:language )?model",
 }
-"""By type, the words that ask for it; of two that match at a place, the longer one counts."""
+"""By type, the words that ask for it; of two that match at a place, the longer one counts.
+
+A group is what stands between a verb and its object: words for another type in it count as well.
+"""
 
 # What sounds like one of them, and is work for nobody here.
 _OTHER = r"(?:run|execute|fix|delete|remove) (?:all |the |my |these |those |failing )*tests?"
@@ -124,10 +129,13 @@ def _matches(text: str, known: Iterable[str]) -> list[Match]:
         spoken = re.escape(name.lower()).replace("_", "[_ -]")
         patterns[name] = f"{spoken}|{patterns[name]}" if name in patterns else spoken
     patterns[""] = _OTHER
-    spans: list[tuple[int, int, str]] = []
-    for task_type, pattern in patterns.items():
-        found = re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", text)
-        spans += [(one.start(), one.end(), task_type) for one in found]
+    found = [
+        (one, task_type)
+        for task_type, pattern in patterns.items()
+        for one in re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", text)
+    ]
+    between = _words_between([one for one, _ in found])
+    spans = [(between.get(one, one.start()), one.end(), task_type) for one, task_type in found]
     spans.sort(key=lambda span: (span[0] - span[1], span[0]))
     taken: list[tuple[int, int, str]] = []
     for start, end, task_type in spans:  # the longest first
@@ -138,6 +146,21 @@ def _matches(text: str, known: Iterable[str]) -> list[Match]:
         for start, end, task_type in sorted(taken)
         if task_type
     ]
+
+
+def _words_between(found: list[re.Match[str]]) -> dict[re.Match[str], int]:
+    """Where the objects begin whose verbs have another object before: `write docs and tests`."""
+    spans = sorted(one.span() for one in found)
+    starts = [start for start, _ in spans]
+    objects: dict[re.Match[str], int] = {}
+    for one in found:
+        if one.lastindex is None:
+            continue
+        begin, end = one.span(1)
+        near = spans[bisect_left(starts, one.start()) : bisect_left(starts, end)]
+        if any(begin < stop <= end for _, stop in near):
+            objects[one] = end + 1
+    return objects
 
 
 def _is_rejected(text: str, start: int) -> bool:
@@ -199,6 +222,8 @@ def _rest(text: str, matches: list[Match]) -> Iterable[str]:
         end = len(text) if boundary is None else boundary.start()
         clause = text[start:end].strip()
         says = [word for word in _WORD.findall(clause) if word not in _EMPTY_WORDS]
-        if says and not any(start <= one.start < end for one in matches):
+        if says and not any(
+            one.start < end and start < one.start + len(one.words) for one in matches
+        ):
             yield clause
         start = end if boundary is None else boundary.end()

@@ -10,7 +10,9 @@ from jmespath.visitor import TreeInterpreter
 
 LONGEST = 1_000
 MOST_WORK = 50_000
-"""Visited nodes and values; tens of milliseconds."""
+"""Visited nodes, and values that are walked over, ten for one; tens of milliseconds."""
+MOST_WORK_TOGETHER = 500_000
+"""The same, of all expressions that are evaluated in one transaction, which others wait for."""
 MOST_TEXT = 4 * 1024 * 1024
 """Characters that one function may make of others."""
 
@@ -19,6 +21,14 @@ Node = Any
 
 class ExpressionError(Exception):
     """An expression that cannot be read, or has no answer; says what to change."""
+
+
+class Budget:
+    """The work that is left to expressions that are evaluated together."""
+
+    def __init__(self, left: float = MOST_WORK_TOGETHER) -> None:
+        """It is spent by `Expression.evaluate`."""
+        self.left = left
 
 
 class Expression:
@@ -90,14 +100,20 @@ class Expression:
                     todo += [(child, at_top) for child in children]
         self.names, self.steps = frozenset(names), frozenset(steps)
 
-    def evaluate(self, scope: Mapping[str, Any], *, most_items: int | None = None) -> Any:
+    def evaluate(
+        self,
+        scope: Mapping[str, Any],
+        *,
+        most_items: int | None = None,
+        budget: Budget | None = None,
+    ) -> Any:
         """Its value; ExpressionError for a path that leads nowhere, and for too much work.
 
         A missing path is allowed left of `||`, within filters and projections, and as an argument
         of `not_null`: there the language has a meaning for it. A list of more than `most_items` is
-        an error as well.
+        an error as well, and so is more work than the `budget` has left.
         """
-        interpreter = _Strict()
+        interpreter = _Strict(Budget() if budget is None else budget)
         try:
             value = interpreter.visit(self._tree, dict(scope))
             if most_items is not None and isinstance(value, list) and len(value) > most_items:
@@ -132,9 +148,10 @@ _Base: Any = TreeInterpreter
 
 
 class _Strict(_Base):  # type: ignore[misc]  # its stubs are narrower than what it takes
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
         super().__init__()
-        self._work = 0
+        self._budget = budget
+        self._work: float = 0
         self._lenient = 0
         self._path: list[str] = []
 
@@ -144,8 +161,15 @@ class _Strict(_Base):  # type: ignore[misc]  # its stubs are narrower than what 
             return self._project(node, *args)
         return super().visit(node, *args, **kwargs)
 
-    def _spend(self, work: int) -> None:
+    def _spend(self, work: float) -> None:
         self._work += work
+        self._budget.left -= work
+        if self._budget.left < 0:
+            message = (
+                f"What begins together takes too long: more than {MOST_WORK_TOGETHER} steps of "
+                "expressions. Narrow what they work on, or lower for_each.concurrency."
+            )
+            raise ExpressionError(message)
         if self._work > MOST_WORK:
             message = f"It takes too long: more than {MOST_WORK} steps. Narrow what it works on."
             raise ExpressionError(message)
@@ -156,13 +180,13 @@ class _Strict(_Base):  # type: ignore[misc]  # its stubs are narrower than what 
         while todo:
             one = todo.pop()
             if isinstance(one, dict):
-                self._spend(1 + len(one))
+                self._spend((1 + len(one)) / 10)
                 todo += one.values()
             elif isinstance(one, list):
-                self._spend(1 + len(one))
+                self._spend((1 + len(one)) / 10)
                 todo += one
             elif isinstance(one, str):
-                self._spend(1 + len(one) // 1_000)
+                self._spend(0.1 + len(one) / 1_000)
 
     def _project(self, node: Node, value: Any) -> Any:
         base = self.visit(node["children"][0], value)

@@ -8,7 +8,7 @@ from sutazai.database import Connection
 from sutazai.tasks.model import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, TaskDraft
 from sutazai.tasks.service import Tasks
 from sutazai.workflows import store
-from sutazai.workflows.expressions import ExpressionError, compiled, is_true
+from sutazai.workflows.expressions import Budget, ExpressionError, compiled, is_true
 from sutazai.workflows.graph import STATUSES, Graph
 from sutazai.workflows.model import (
     MOST_ITEMS,
@@ -43,6 +43,7 @@ class Scope:
         self._graph = graph
         self._execution = execution
         self._outputs: dict[str, Any] = {}
+        self._budget = Budget()
 
     def value_of(
         self,
@@ -61,7 +62,7 @@ class Scope:
         try:
             if expression.steps:
                 scope["steps"] = {name: self._step(name, state) for name in expression.steps}
-            return expression.evaluate(scope, most_items=most_items)
+            return expression.evaluate(scope, most_items=most_items, budget=self._budget)
         except ExpressionError as error:
             raise ExpressionError(f"{field}: {error}") from None
 

@@ -52,6 +52,18 @@ def _plan(goal: str) -> Plan:
                 "documentation": ("code_review",),
             },
         ),
+        ("write docs and tests", {"documentation": (), "test_generation": ()}),
+        (
+            "write docs, README and then tests",
+            {"documentation": (), "test_generation": ("documentation",)},
+        ),
+        (
+            "write docs then tests",
+            {"documentation": (), "test_generation": ("documentation",)},
+        ),
+        ("write unit and integration tests", {"test_generation": ()}),
+        ("check the dependencies and the types", {"dependency_audit": (), "type_check": ()}),
+        ("do not write docs or tests, review it", {"code_review": ()}),
         ("Do a security review", {"security_analysis": ()}),
         ("Review the code for security issues", {"security_analysis": ()}),
         ("make it faster", {"performance_analysis": ()}),

@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from sutazai.workflows.expressions import Expression, ExpressionError, compiled, is_true
+from sutazai.workflows.expressions import (
+    Budget,
+    Expression,
+    ExpressionError,
+    compiled,
+    is_true,
+)
 
 SCOPE: dict[str, Any] = {
     "input": {"files": ["a.py", "b.py"], "none": None, "deep": {"list": [1, 2, {"x": 3}]}},
@@ -62,7 +68,7 @@ def test_what_is_missing_is_named(text: str, said: str) -> None:
         "input.files | " + " | ".join(["[@,@][]"] * 60),
         "input.many[*].[@,@,@,@,@,@,@,@]",
         "join(input.long, input.many)",
-        "input.many == input.many && input.many == input.many && input.many == input.many",
+        " && ".join(["input.many == input.many"] * 8),
     ],
 )
 def test_an_expression_that_runs_long_is_cut(text: str) -> None:
@@ -89,3 +95,25 @@ def test_the_steps_that_an_expression_reads_are_known() -> None:
 def test_nothing_is_not_true(value: Any) -> None:
     assert not is_true(value)
     assert is_true(0)
+
+
+def test_a_whole_list_can_be_handed_on_without_being_taken_for_work() -> None:
+    reviews = [{"file": f"{n}.py", "found": {"high": n, "low": 0}} for n in range(10_000)]
+    scope = {"steps": {"each": {"status": "completed", "output": reviews}}}
+    assert Expression("steps.each.output").evaluate(scope) == reviews
+    assert Expression("length(steps.each.output)").evaluate(scope) == 10_000
+    total = Expression("steps.each.output[].found.high | sum(@)").evaluate(scope)
+    assert total == sum(range(10_000))
+
+
+def test_expressions_that_are_evaluated_together_are_cut_together() -> None:
+    scope = {"input": {"many": list(range(4_000))}}
+    one, budget = Expression("input.many[*].[@][]"), Budget()
+    one.evaluate(scope, budget=budget)
+    spent = Budget().left - budget.left
+    budget.left = 1.5 * spent
+    one.evaluate(scope, budget=budget)
+    with pytest.raises(ExpressionError, match="begins together takes too long"):
+        one.evaluate(scope, budget=budget)
+    with pytest.raises(ExpressionError, match="begins together"):
+        Expression("input.many[0]").evaluate(scope, budget=budget)
