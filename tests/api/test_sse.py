@@ -292,13 +292,19 @@ async def test_a_session_that_ends_ends_the_stream(
 
 
 async def test_what_a_listener_may_not_read_never_reaches_it(server: Server, port: int) -> None:
-    async with listening(port, server.user, "?last_event_id=0") as stream:
+    _, before = await server.application.services.events.bounds()
+    stranger = await new_user(server, "a-stranger-to-streams", "viewer")
+    await stranger.aclose()
+    others = await submit(server.admin)
+    async with listening(port, server.user, f"?last_event_id={before}") as stream:
         task = await submit(server.user)
         told = await stream.until("task.completed", task["task_id"])
-    own = (await server.user.get("/auth/me")).json()["user_id"]
-    for one in told:
-        shown = one.json
-        assert shown["event_type"].startswith("task.") or shown["data"]["user_id"] == own
+    async with listening(port, server.admin, f"?last_event_id={before}") as stream:
+        everything = await stream.until("task.completed", task["task_id"])
+    assert "user.created" in {one.json["event_type"] for one in everything}
+    # Everybody reads tasks, and nobody but admins what tells of others' accounts.
+    assert {one.json["event_type"].partition(".")[0] for one in told} == {"task"}
+    assert others["task_id"] in {one.json["data"]["task_id"] for one in told}
 
 
 async def test_who_does_not_read_is_cut_off(
