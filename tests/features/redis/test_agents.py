@@ -259,7 +259,7 @@ async def test_an_agent_that_goes_away_loses_its_task_to_another_attempt(
     data_dir: Path, tmp_path: Path, valkey: ValkeyServer, postgres_url: str
 ) -> None:
     settings = settings_for(
-        data_dir, postgres_url, tmp_path, redis_url=valkey.url, lease_seconds=1.0
+        data_dir, postgres_url, tmp_path, redis_url=valkey.url, lease_seconds=4
     )
     async with serving(settings, roles=[]) as server:
         kind = await register(server, "leaving-01")

@@ -244,7 +244,7 @@ class Agent:
         for assignment, _ in left:
             # Briefly: where the server is away, the lease lapses by itself.
             with contextlib.suppress(SutazAIError, TimeoutError):
-                async with asyncio.timeout(2):
+                async with asyncio.timeout(8):
                     reason = {"reason": "the agent was stopped"}
                     await door.report(assignment.assignment_id, "release", reason)
 
