@@ -57,7 +57,9 @@ def review(
                     "--since needs a server that remembers: none runs for this folder, or you are "
                     "not logged in to it. Start one with sutazai serve."
                 )
-            done = _Reviewed(_here(target, rules, display), target, "in this process")
+            # As a server that was started here names the files: fingerprints hang on the names.
+            here = target.within(Path.cwd()) or target
+            done = _Reviewed(_here(here, rules, display), here, "in this process")
     _print(done, output)
     if _fails(done.result, fail_on):
         raise typer.Exit(ANSWER_IS_NO)

@@ -222,7 +222,7 @@ class TaskModel:
         self, prompt: Prompt, *, max_tokens: int, stream: bool = False, fresh: bool = False
     ) -> str:
         """See `Model.ask`."""
-        answer = await self._ask(prompt.messages(), None, max_tokens, stream, fresh)
+        answer = await self._ask(prompt.messages(), None, max_tokens, stream, fresh=fresh)
         return answer.text
 
     async def ask_for(
@@ -232,7 +232,7 @@ class TaskModel:
         messages = prompt.messages()
         wrong = ""
         for _ in range(max(1, self._attempts)):
-            answer = await self._ask(messages, form.schema, max_tokens, stream, fresh=False)
+            answer = await self._ask(messages, form, max_tokens, stream)
             try:
                 return form.read(answer.text)
             except ValueError as error:
@@ -252,10 +252,10 @@ class TaskModel:
     async def _ask(
         self,
         messages: tuple[Message, ...],
-        schema: dict[str, Any] | None,
+        form: Form[object] | None,
         max_tokens: int,
         stream: bool,
-        fresh: bool,
+        fresh: bool = False,
     ) -> Answer:
         chosen = self._models.reach.choose(self._configured)
         request = Request(
@@ -263,13 +263,13 @@ class TaskModel:
             messages=messages,
             temperature=self._temperature,
             max_tokens=max_tokens,
-            schema=schema,
+            schema=None if form is None else form.schema,
         )
         self._used.name, self._used.provider = chosen, self._models.provider
         key = f"llm:{self._models.provider}:{request.digest}"
         if self._models.caches and not fresh:
             kept = await self._cached(key)
-            if kept is not None:
+            if kept is not None and _fits(kept, form):
                 self._used.cached += 1
                 if stream:
                     self._begin()
@@ -284,7 +284,8 @@ class TaskModel:
             self._used.name = other
             answer = await self._call(msgspec.structs.replace(request, model=other), stream)
         else:
-            if self._models.caches and not fresh and not answer.is_cut:
+            # A wrong answer is not kept: the next attempt, or task, may get a right one.
+            if self._models.caches and not fresh and not answer.is_cut and _fits(answer, form):
                 await self._cache.put_many({key: msgspec.json.encode(answer)})
         return answer
 
@@ -339,6 +340,16 @@ class TaskModel:
     def report(self) -> dict[str, Any] | None:
         """See `Model.report`."""
         return self._used.report()
+
+
+def _fits(answer: Answer, form: Form[object] | None) -> bool:
+    if form is None:
+        return True
+    try:
+        form.read(answer.text)
+    except ValueError:
+        return False
+    return True
 
 
 class _Used:

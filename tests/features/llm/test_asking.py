@@ -219,6 +219,22 @@ async def test_equal_questions_are_asked_once(database: Database) -> None:
             assert len(server.asked) == 3
 
 
+async def test_a_wrong_answer_is_not_kept(database: Database) -> None:
+    script = in_turn(Say("no"), Say("no"), Say("no"), Say('{"n": 1}'))
+    with ScriptedModel(script) as server:
+        async with asking(database, server.url) as rig:
+            cache = Cache()
+            with pytest.raises(UnusableAnswer):
+                await rig.lent(cache=cache, max_iterations=3).ask_for(
+                    HELLO, SchemaForm(FORM), max_tokens=5
+                )
+            assert len(server.asked) == 3
+            for _ in range(2):
+                model = rig.lent(cache=cache, max_iterations=3)
+                assert await model.ask_for(HELLO, SchemaForm(FORM), max_tokens=5) == {"n": 1}
+            assert len(server.asked) == 4
+
+
 async def test_no_more_calls_at_a_time_than_allowed(database: Database) -> None:
     gate = threading.Event()
     with ScriptedModel(in_turn(Say("hello", wait=gate))) as server:

@@ -81,8 +81,8 @@ class _Mutant(msgspec.Struct):
 
 class _Routine(msgspec.Struct):
     function: str
+    body: list[int]
     lines: list[int]
-    untested: bool
     reason: str
 
 
@@ -127,7 +127,7 @@ class TestGenerator:
             return ModuleTests(module=module, failure=generated)
         if generated.failure is not None or not generated.tests:
             failure = generated.failure or "nothing in it gives a result that can be asserted"
-            untested = _untested(module, generated.routines, None)
+            untested = _untested(module, generated.routines)
             return ModuleTests(module=module, failure=failure, untested=untested)
         verified = await self._run(
             module, place, "verifying", _proof(module, generated.source), _PROOF_SECONDS, _Verified
@@ -241,25 +241,33 @@ def _told(module: ModuleToTest, generated: _Generated, verified: _Verified) -> M
         mutants=len(known),
         killed=len(killed),
         dropped=verified.dropped,
-        untested=_untested(module, generated.routines, set(coverage.missing_lines)),
+        untested=_untested(module, generated.routines, verified),
     )
 
 
 def _untested(
-    module: ModuleToTest, routines: list[_Routine], missing: set[int] | None
+    module: ModuleToTest,
+    routines: list[_Routine],
+    verified: _Verified | None = None,
 ) -> list[Untested]:
-    """What the first run gave up on, as far as the measured coverage agrees."""
+    """What the first run gave up on, as far as the measured coverage agrees, or the second."""
     found: list[Untested] = []
     for routine in routines:
-        lines = routine.lines if missing is None else sorted(set(routine.lines) & missing)
-        if lines:
-            found.append(
-                Untested(
-                    file=module.file,
-                    function=routine.function,
-                    lines=lines,
-                    entirely=routine.untested,
-                    reason=routine.reason,
-                )
+        lines, reason = routine.lines, routine.reason
+        if verified is not None:
+            reached = routine.body if verified.dropped else routine.lines
+            lines = sorted(set(reached) & set(verified.coverage.missing_lines))
+        if not lines:
+            continue
+        if not set(lines) <= set(routine.lines):
+            reason = "a test that reached it did not pass every time, and was left out"
+        found.append(
+            Untested(
+                file=module.file,
+                function=routine.function,
+                lines=lines,
+                entirely=routine.body in (lines, routine.lines),
+                reason=reason,
             )
+        )
     return found

@@ -173,7 +173,7 @@ class Generation:
     def _routines(
         self, subject: Subject, explorer: Explorer, groups: list[Group], chosen: list[Check]
     ) -> list[dict[str, Any]]:
-        """Each routine with the lines no test reaches, and why."""
+        """Each routine with its lines, those that no test reaches, and why."""
         seen = _lines(check for group in groups for check in group.checks)
         left_out = _lines(chosen)
         unreachable = {one.qualname: one.reason for one in subject.unreachable}
@@ -182,7 +182,7 @@ class Generation:
         for name, routine in self._reading.routines.items():
             body = body_lines(routine.node)
             missing = sorted(body - seen)
-            if not missing:
+            if self._wanted.functions and not _is_wanted(name, self._wanted.functions):
                 continue
             reason = unreachable.get(name)
             if set(missing) <= left_out:
@@ -195,8 +195,8 @@ class Generation:
             found.append(
                 {
                     "function": name,
+                    "body": sorted(body),
                     "lines": missing,
-                    "untested": len(missing) == len(body),
                     "reason": reason or "no input was found that leads there",
                 }
             )

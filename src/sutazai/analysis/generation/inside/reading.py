@@ -92,6 +92,11 @@ class Reading:
                     waiting.append(f"{name}.__init__")
         return found
 
+    def words_in(self, name: str) -> Words:
+        """The literals that a variable of the module is first made of."""
+        value = _assigned(self.tree).get(name)
+        return Words() if value is None else words_of(value)
+
     def touched_state(self, qualname: str) -> list[str]:
         """Module variables that a routine, or one that it calls, changes."""
         touched: dict[str, None] = {}
@@ -278,7 +283,15 @@ def _note_patterns(node: ast.Call, words: Words) -> None:
 
 def _module_variables(tree: ast.Module, routines: dict[str, Routine]) -> dict[str, str]:
     """Variables of the module that its routines change, with the text of their first value."""
-    values: dict[str, str] = {}
+    values = {name: ast.unparse(value) for name, value in _assigned(tree).items()}
+    changed: set[str] = set()
+    for routine in routines.values():
+        changed |= set(_changes(routine.node, values))
+    return {name: text for name, text in values.items() if name in changed}
+
+
+def _assigned(tree: ast.Module) -> dict[str, ast.expr]:
+    values: dict[str, ast.expr] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             target, value = node.targets[0], node.value
@@ -287,11 +300,8 @@ def _module_variables(tree: ast.Module, routines: dict[str, Routine]) -> dict[st
         else:
             continue
         if isinstance(target, ast.Name):
-            values[target.id] = ast.unparse(value)
-    changed: set[str] = set()
-    for routine in routines.values():
-        changed |= set(_changes(routine.node, values))
-    return {name: text for name, text in values.items() if name in changed}
+            values[target.id] = value
+    return values
 
 
 def _changes(node: Function, known: dict[str, str]) -> list[str]:

@@ -428,6 +428,8 @@ class Subject:
                     words.strings.append(value)
                 elif isinstance(value, dict | tuple | list | set | frozenset):
                     words.strings += [one for one in list(value)[:8] if isinstance(one, str)]
+                    words.strings += self.reading.words_in(name).strings[:12]
+                    words.numbers += self.reading.words_in(name).numbers[:6]
             if reached != routine.qualname:
                 words.strings += called.words.strings[:12]
                 words.numbers += called.words.numbers[:6]
