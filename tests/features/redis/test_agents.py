@@ -258,9 +258,7 @@ async def test_redis_may_die_in_the_middle(
 async def test_an_agent_that_goes_away_loses_its_task_to_another_attempt(
     data_dir: Path, tmp_path: Path, valkey: ValkeyServer, postgres_url: str
 ) -> None:
-    settings = settings_for(
-        data_dir, postgres_url, tmp_path, redis_url=valkey.url, lease_seconds=4
-    )
+    settings = settings_for(data_dir, postgres_url, tmp_path, redis_url=valkey.url, lease_seconds=4)
     async with serving(settings, roles=[]) as server:
         kind = await register(server, "leaving-01")
         async with present(valkey.url, "leaving-01") as agent:
