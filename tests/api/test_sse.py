@@ -292,15 +292,18 @@ async def test_a_session_that_ends_ends_the_stream(
 
 
 async def test_what_a_listener_may_not_read_never_reaches_it(server: Server, port: int) -> None:
+    # Somebody to whom nothing happens but what happens here.
+    listener = await new_user(server, "listens-to-a-stream", "user")
     _, before = await server.application.services.events.bounds()
     stranger = await new_user(server, "a-stranger-to-streams", "viewer")
     await stranger.aclose()
     others = await submit(server.admin)
-    async with listening(port, server.user, f"?last_event_id={before}") as stream:
-        task = await submit(server.user)
+    async with listening(port, listener, f"?last_event_id={before}") as stream:
+        task = await submit(listener)
         told = await stream.until("task.completed", task["task_id"])
     async with listening(port, server.admin, f"?last_event_id={before}") as stream:
         everything = await stream.until("task.completed", task["task_id"])
+    await listener.aclose()
     assert "user.created" in {one.json["event_type"] for one in everything}
     # Everybody reads tasks, and nobody but admins what tells of others' accounts.
     assert {one.json["event_type"].partition(".")[0] for one in told} == {"task"}

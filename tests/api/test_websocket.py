@@ -147,13 +147,16 @@ async def test_another_subscribe_takes_the_place_of_the_first(server: Server, po
 
 
 async def test_what_a_listener_may_not_read_never_reaches_it(server: Server, port: int) -> None:
+    # Somebody to whom nothing happens but what happens here.
+    listener = await new_user(server, "listens-to-a-socket", "user")
+    token = listener.headers["authorization"]
     _, before = await server.application.services.events.bounds()
     async with talking(port) as client, talking(port) as admin:
-        for one, role in ((client, "user"), (admin, "admin")):
-            await one.log_in(token_of(server, role))
+        for one, key in ((client, token), (admin, token_of(server, "admin"))):
+            await one.log_in(key)
             await one.subscribe("*")
         stranger = await new_user(server, "a-stranger", "viewer")
-        task = await submit(server.user)
+        task = await submit(listener)
         told = await client.hear_until("task.completed", task["task_id"])
         everything = await admin.hear_until("task.completed", task["task_id"])
         await stranger.aclose()
@@ -161,10 +164,11 @@ async def test_what_a_listener_may_not_read_never_reaches_it(server: Server, por
     assert {one["type"].partition(".")[0] for one in told} == {"task"}
     # From the log, too.
     async with talking(port) as client:
-        await client.log_in(token_of(server, "user"))
+        await client.log_in(token)
         await client.subscribe("*", since=before)
         told = await client.hear_until("task.completed", task["task_id"])
         assert {one["type"].partition(".")[0] for one in told} == {"task"}
+    await listener.aclose()
 
 
 @pytest.mark.parametrize("token", ["Bearer nonsense", "", "sk-sutazai-nonsense", "Bearer " * 900])
