@@ -51,11 +51,21 @@ class Talker:
         payload = {"query": query, "variables": variables}
         await self.say("subscribe", id=name, payload=payload)
 
-    async def settled(self) -> None:
+    async def answered(self) -> None:
         """Whatever was said before has been heard: an answer to a wrong subscription says so."""
         await self.subscribe("settled", "subscription { nonsense }")
         while (await self.hear())["id"] != "settled":
             pass
+
+    async def settled(self, server: Server) -> None:
+        """The subscription before is under way: the protocol has no answer that says so."""
+        await self.answered()
+        fan = server.application.services.streams
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                if fan._subscriptions and fan._unsubscribe is not None:
+                    return
+                await asyncio.sleep(0.01)  # asks again; nobody is told
 
     async def event(self, kind: str, task_id: str | None = None) -> JSON:
         """The next event of a type, about this task if one is named."""
@@ -106,7 +116,7 @@ async def test_events_come_as_they_happen_and_again_from_an_id_on(
     async with talking(port) as client:
         await client.begin(token_of(server, "user"))
         await client.subscribe("a", EVENTS, patterns=["task.*"])
-        await client.settled()
+        await client.settled(server)
         task = (await submit(server.user))["task_id"]
         created = await client.event("task.created", task)
         completed = await client.event("task.completed", task)
@@ -148,7 +158,7 @@ async def test_several_subscriptions_share_a_connection_and_end_alone(
         await client.subscribe("a", EVENTS, patterns=["task.created"], since="0")
         assert (await client.hear())["id"] == "a"
         await client.say("complete", id="a")
-        await client.settled()
+        await client.answered()
         later = (await submit(server.user, run_at="2999-01-01T00:00:00Z"))["task_id"]
         await client.subscribe("b", TASK, id=later)
         assert (await client.hear())["id"] == "b"
@@ -324,7 +334,7 @@ async def test_nobody_hears_what_they_may_not_read(server: Server, port: int) ->
         for client, role in ((viewer, "viewer"), (admin, "admin")):
             await client.begin(token_of(server, role))
             await client.subscribe("a", EVENTS, patterns=["user.*", "agent.*", "task.*"])
-            await client.settled()
+            await client.settled(server)
         await server.admin.post("/auth/keys", json={"name": "told to admins"})
         user_id = (await server.user.get("/auth/me")).json()["user_id"]
         await server.admin.patch(f"/users/{user_id}", json={"tier": "free"})
@@ -378,7 +388,7 @@ async def test_a_stop_says_1012(fresh_server: Server) -> None:
     async with on_a_socket(fresh_server.application) as port, talking(port) as client:
         await client.begin(token_of(fresh_server, "user"))
         await client.subscribe("a", EVENTS)
-        await client.settled()
+        await client.settled(fresh_server)
         fresh_server.application.services.streams.close()
         assert await client.closed() == 1012
 
