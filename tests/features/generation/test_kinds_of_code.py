@@ -115,6 +115,49 @@ CASES: dict[str, tuple[str, list[str]]] = {
         """,
         ["written(tmp_path", "capsys.readouterr().out ==", '"note.txt").read_text() =='],
     ),
+    "streams": (
+        """
+        import sys
+
+        try:
+            from marshal import dumps as fast
+        except ImportError:
+            fast = None
+
+        def number_lines(infile, outfile, start=1):
+            count = start
+            for line in infile:
+                outfile.write(b"%d " % count + line)
+                count += 1
+            if count == start:
+                raise EOFError("nothing to number")
+
+        def first_word(readline):
+            words = readline().split()
+            if not words:
+                return None
+            return words[0]
+
+        def packed(name: str) -> str:
+            if fast is not None:
+                return "fast " + name
+            return "slow " + name
+
+        def total():
+            count = 0
+            for line in sys.stdin.buffer:
+                count += len(line)
+            return count
+        """,
+        [
+            "io.BytesIO(b",
+            "outfile.getvalue() == b",
+            "def test_number_lines_writes_to_outfile",
+            ".readline)",
+            'monkeypatch.setattr(inline, "fast", None)',
+            'monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b',
+        ],
+    ),
     "state and laws": (
         """
         SEEN: dict[str, int] = {}
@@ -308,7 +351,7 @@ async def test_what_only_a_dropped_test_reached_is_told(generate: Generate) -> N
             find(target).cents = gained
             return left
         """
-    result = await generate(code=textwrap.dedent(code), seconds=6)
+    result = await generate(code=textwrap.dedent(code))
     coverage = result["coverage"]
     told = {line for item in result["untested"] for line in item["lines"]}
     assert len(told) == coverage["statements"] - coverage["covered_statements"]

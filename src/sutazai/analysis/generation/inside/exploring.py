@@ -1,5 +1,6 @@
 """The search for cases that do something new: first what is likely, then neighbours of finds."""
 
+import ast
 import os
 import random
 import time
@@ -27,6 +28,7 @@ _FIRST_CASES = 48
 _KEPT_A_BEHAVIOUR = 3
 _KEPT_A_TARGET = 40
 _FRUITLESS = 5
+_LONGEST_PRODUCED = 100
 _MADE = 14
 _MOST_LATE = 3
 _MOST_DEATHS = 3
@@ -45,6 +47,7 @@ class Check:
     told: list[str]
     arcs: frozenset[Arc]
     seconds: float = 0.0
+    is_accident: bool = False
 
     @property
     def target(self) -> str:
@@ -107,6 +110,7 @@ class Explorer:
         self.covered: set[Arc] = set()
         self._known_receivers: dict[str, list[str]] = {}
         self._seen: set[int] = set()
+        self._produced: dict[str | bytes, None] = {}
         self._lines = {name: body_lines(one.node) for name, one in reading.routines.items()}
 
     def explore(self, until: float) -> None:
@@ -128,19 +132,38 @@ class Explorer:
             self._run([(found, self._next(found, _BATCH)) for found in chosen.values()], until)
 
     def _refresh(self) -> None:
-        """Offer the objects that can be made by now as inputs."""
+        """Offer as inputs the objects that can be made by now, and what came out of calls."""
         self._known_receivers.clear()
+        for words in {id(found.words): found.words for found in self.found.values()}.values():
+            for value in self._produced:
+                known: list[Any] = words.blobs if isinstance(value, bytes) else words.strings
+                if value not in known:
+                    known.append(value)
         for target in self._subject.targets():
             found = self.found.get(_key(target))
             if found is not None:
                 found.target.slots = target.slots
+
+    def kept(self) -> list[Check]:
+        """Every check so far, the first of each target before the second of any."""
+        ranked = [
+            (rank, at, check)
+            for at, found in enumerate(self.found.values())
+            for rank, check in enumerate(found.kept)
+        ]
+        return [check for _, _, check in sorted(ranked, key=lambda one: one[:2])]
 
     def more(self, keys: Sequence[str], count: int, until: float) -> list[Check]:
         """New cases around what is known of these targets: whatever differs in its outcome."""
         before = self._numbers
         batches = [(self.found[key], self._next(self.found[key], count)) for key in keys]
         self._run(batches, until, lenient=True)
-        return [check for key in keys for check in self.found[key].kept if check.number > before]
+        return [
+            check
+            for key in keys
+            for check in self.found[key].kept
+            if check.number > before and not check.is_accident
+        ]
 
     def new_check(self, case: Case, lines: list[str], told: list[str]) -> Check:
         """A check that did not come from a case; its arcs come with its verification."""
@@ -159,12 +182,12 @@ class Explorer:
             pieces = [piece for piece in pieces if not piece[0].is_hopeless]
             group, pieces = pieces[: 4 * self._parallel], pieces[4 * self._parallel :]
             works = [partial(self._observe_all, found.target, cases) for found, cases in group]
-            ends = run_forked(works, seconds=_BATCH_SECONDS, parallel=self._parallel)
+            ends = run_forked(works, seconds=_BATCH_SECONDS, parallel=self._parallel, until=until)
             for (found, cases), end in zip(group, ends, strict=True):
                 gained = False
                 for case, seen in zip(cases, end.messages, strict=False):
                     gained |= self._note(found, case, seen, lenient=lenient)
-                if not end.complete:
+                if not end.complete and not end.late:
                     rest = cases[len(end.messages) + 1 :]
                     found.deaths += 1
                     found.discarded[_DEATH] = found.deaths
@@ -206,9 +229,11 @@ class Explorer:
         self._seen |= {line for arc in arcs for line in arc}
         found.tried.add(exact)
         self._numbers += 1
-        found.kept.append(Check(self._numbers, case, seen["lines"], told, arcs, seconds))
+        check = Check(self._numbers, case, seen["lines"], told, arcs, seconds, seen["accident"])
+        found.kept.append(check)
         if is_new or count == 0:
             found.seeds.append(case)
+            self._produced |= dict.fromkeys(produced(seen["lines"]))
         return is_new
 
     def _learn(self, target: Target, case: Case, *, is_telling: bool) -> None:
@@ -386,22 +411,27 @@ class Explorer:
             self._known_receivers[target.owner] = self._subject.receivers(target.owner)
         return self._known_receivers[target.owner] or None
 
-    def verify(self, checks: list[Check]) -> list[Check]:
-        """Those that pass again elsewhere: other zone, other chance; with the arcs they take."""
-        for number, surroundings in enumerate(_ELSEWHERE):
-            pieces = [checks[start : start + _BATCH] for start in range(0, len(checks), _BATCH)]
-            works = [partial(self._pass_all, piece, surroundings, number == 0) for piece in pieces]
-            ends = run_forked(works, seconds=_BATCH_SECONDS, parallel=self._parallel)
-            passed: list[Check] = []
-            for piece, end in zip(pieces, ends, strict=True):
-                for check, (ok, arcs, seconds) in zip(piece, end.messages, strict=False):
-                    if ok:
-                        if number == 0:
-                            check.arcs = frozenset((first, second) for first, second in arcs)
-                            check.seconds = seconds
-                        passed.append(check)
-            checks = passed
-        return checks
+    def verify(self, checks: list[Check], until: float) -> list[Check]:
+        """Those that pass again elsewhere: other zone, other chance; with the arcs they take.
+
+        Where there is no time for all of them before `until` (monotonic), the first ones.
+        """
+        pieces = [checks[start : start + _BATCH] for start in range(0, len(checks), _BATCH)]
+        works = [
+            partial(self._pass_all, piece, surroundings, at == 0)
+            for piece in pieces
+            for at, surroundings in enumerate(_ELSEWHERE)
+        ]
+        ends = run_forked(works, seconds=_BATCH_SECONDS, parallel=self._parallel, until=until)
+        passed: list[Check] = []
+        for piece, first, second in zip(pieces, ends[::2], ends[1::2], strict=True):
+            for check, one, other in zip(piece, first.messages, second.messages, strict=False):
+                ok, arcs, seconds = one
+                if ok and other[0]:
+                    check.arcs = frozenset((start, end) for start, end in arcs)
+                    check.seconds = seconds
+                    passed.append(check)
+        return passed
 
     def _pass_all(
         self, checks: list[Check], surroundings: dict[str, str], traced: bool, send: Send
@@ -441,6 +471,22 @@ def verdict(module: Any, check: Check, seconds: float) -> Verdict:
 
 def _key(target: Target) -> str:
     return f"{target.qualname} {target.form} {target.template}"
+
+
+def produced(lines: Sequence[str]) -> list[str | bytes]:
+    """Texts and bytes that an assertion expects: what one call gives, another may take."""
+    found: list[str | bytes] = []
+    for line in lines:
+        if line.startswith("assert "):
+            test = ast.parse(line.replace(MODULE, "module")).body[0]
+            compared = test.test if isinstance(test, ast.Assert) else test
+            if isinstance(compared, ast.Compare) and isinstance(
+                expected := compared.comparators[-1], ast.Constant
+            ):
+                value = expected.value
+                if isinstance(value, str | bytes) and 3 < len(value) < _LONGEST_PRODUCED:
+                    found.append(value)
+    return found
 
 
 def _is_maker(target: Target) -> bool:

@@ -74,7 +74,7 @@ class Killer:
         while pieces and time.monotonic() < until:
             pieces, later = pieces[: _ROUND * self._parallel], pieces[_ROUND * self._parallel :]
             works = [partial(self._run, piece, each) for piece in pieces]
-            ends = run_forked(works, seconds=_FORK_SECONDS, parallel=self._parallel)
+            ends = run_forked(works, seconds=_FORK_SECONDS, parallel=self._parallel, until=until)
             again: list[list[tuple[Mutant, list[Check]]]] = []
             for piece, end in zip(pieces, ends, strict=True):
                 for number, killers, slow in end.messages:
@@ -82,7 +82,7 @@ class Killer:
                     self.slow |= {number} if slow else set()
                 done = {number for number, _, _ in end.messages}
                 rest = [plan for plan in piece if plan[0].number not in done]
-                if not end.complete and rest:
+                if not end.complete and not end.late and rest:
                     # The first of them took the process along: that is noticed, too.
                     mutant, those = rest[0]
                     found[mutant.number] = {those[0].number}

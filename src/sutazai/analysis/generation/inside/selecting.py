@@ -27,7 +27,11 @@ def most_tests(statements: int, asked: int | None) -> int:
 
 
 def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[tuple[Check, int]]:
-    """Greedily, the check that adds most first, each with what it added; until nothing is added."""
+    """Greedily, the check that adds most first, each with what it added; until nothing is added.
+
+    What is private is tested by itself only where nothing public gets that far, and an error that
+    nobody raises on purpose only where nothing else runs a line.
+    """
     by_check: dict[int, set[int]] = {}
     for mutant, killers in kills.items():
         for number in killers:
@@ -35,14 +39,17 @@ def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[tuple[
     arcs_left = set().union(*(check.arcs for check in checks)) if checks else set()
     mutants_left = {mutant for mutant, killers in kills.items() if killers}
 
+    lines_left = {abs(line) for arc in arcs_left for line in arc}
+
     def gain(check: Check) -> int:
+        if check.is_accident:
+            return len(_lines(check) & lines_left)
         killed = len(by_check.get(check.number, set()) & mutants_left)
         return len(check.arcs & arcs_left) + 2 * killed
 
     chosen: list[tuple[Check, int]] = []
-    for private in (False, True):
-        # What is private is tested by itself only where nothing public gets that far.
-        some = {check.number: check for check in checks if _is_private(check) is private}
+    for tier in range(3):
+        some = {check.number: check for check in checks if _tier(check) == tier}
         heap = [(-gain(check), _cost(check), check.number) for check in some.values()]
         heapq.heapify(heap)
         while heap and (arcs_left or mutants_left):
@@ -56,8 +63,17 @@ def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[tuple[
                 continue
             chosen.append((check, now))
             arcs_left -= check.arcs
+            lines_left -= _lines(check)
             mutants_left -= by_check.get(number, set())
     return chosen
+
+
+def _tier(check: Check) -> int:
+    return 2 if check.is_accident else int(_is_private(check))
+
+
+def _lines(check: Check) -> set[int]:
+    return {abs(line) for arc in check.arcs for line in arc}
 
 
 def _is_private(check: Check) -> bool:
@@ -132,7 +148,7 @@ def _is_plain(check: Check) -> bool:
 
 def _cost(check: Check) -> int:
     # Of equal ones the telling: little text, no error, and not about nothing.
-    raising = 60 if check.told[0] == "raises" else 0
+    raising = 60 if check.told[0] == "raises" or check.told == ["returns", "none"] else 0
     given = [value for _, value in check.case.arguments]
     nothing = 25 * sum(value in _NOTHING for value in given)
     return len(check.body) + 40 * len(check.lines) + raising + nothing

@@ -5,6 +5,7 @@ import dataclasses
 import enum
 import importlib
 import inspect
+import os
 import re
 import sys
 import types
@@ -15,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from sutazai.analysis.generation.inside.cases import Slot, Target
+from sutazai.analysis.generation.inside.forks import STDIN, Alarm, Builtins, OutOfTime, has_children
 from sutazai.analysis.generation.inside.guesses import Guess, Guesser
 from sutazai.analysis.generation.inside.literals import Literals
 from sutazai.analysis.generation.inside.matching import matching
@@ -30,7 +32,9 @@ from sutazai.analysis.generation.inside.values import (
     GENERIC,
     MODULE,
     Instances,
+    files,
     numbers,
+    streams,
     strings,
     values_for,
 )
@@ -38,11 +42,14 @@ from sutazai.analysis.generation.inside.values import (
 _KINDS: dict[str, Any] = {
     "str": str, "int": int, "float": float, "bool": bool, "bytes": bytes, "list": list[int],
     "dict": dict[str, int], "set": set[int], "tuple": tuple, "callable": typing.Callable,
-    "stream": typing.TextIO, "complex": complex, "integral": int, "number": float,
+    "complex": complex, "integral": int, "number": float,
     "mapping": dict[str, int], "iterable": list[int], "sequence": list[int], "object": object,
 }  # fmt: skip
 _CHANGING = {"append", "extend", "insert", "sort", "reverse", "pop", "remove", "clear", "update",
-             "add", "discard", "setdefault", "popitem", "write", "appendleft"}  # fmt: skip
+             "add", "discard", "setdefault", "popitem", "appendleft"}  # fmt: skip
+
+
+REMEDY = 'let it do that in a function, or below `if __name__ == "__main__":`'
 
 
 class NotLoadable(Exception):
@@ -57,10 +64,13 @@ class Unreachable:
     reason: str
 
 
-def load(name: str, path: str, roots: list[str], blocked: list[str]) -> types.ModuleType:
+def load(
+    name: str, path: str, roots: list[str], blocked: list[str], seconds: float
+) -> types.ModuleType:
     """Import the module under test, before any of the standard library's of the same name.
 
-    `blocked` modules count as not there: those in C that would take its place.
+    `blocked` modules count as not there: those in C that would take its place. NotLoadable where
+    it takes more than `seconds`, or does what no test could bear.
     """
     for one in blocked:
         sys.modules[one] = None  # type: ignore[assignment]  # this is how an import is refused
@@ -69,21 +79,49 @@ def load(name: str, path: str, roots: list[str], blocked: list[str]) -> types.Mo
     for known in [one for one in sys.modules if one == top or one.startswith(f"{top}.")]:
         del sys.modules[known]
     importlib.invalidate_caches()
+    process, names = os.getpid(), Builtins()
     try:
-        module = importlib.import_module(name)
+        with Alarm(seconds, wait=seconds):
+            module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or "a module"
         raise NotLoadable(
             f"it imports {missing}, which is not installed where the tests were generated"
         ) from None
     except BaseException as error:  # whatever a module does when it is imported
-        raise NotLoadable(f"importing it raises {type(error).__name__}: {error}"[:300]) from None
+        raise NotLoadable(_import_failure(error)) from None
+    finally:
+        replaced = names.restored()
+        if os.getpid() != process:
+            os._exit(0)  # the import forked: one of the two goes on
+    if replaced:
+        raise NotLoadable(
+            f"importing it replaces Python's own {', '.join(replaced[:3])}, for pytest, too; "
+            "let it do that in a function, and undo it there"
+        )
+    if has_children():
+        raise NotLoadable(
+            "importing it starts a process, and so would every test that imports it; " + REMEDY
+        )
     if getattr(module, "__file__", None) != path:
         raise NotLoadable(
             f"`import {name}` gives {getattr(module, '__file__', 'a built-in module')} instead: "
             "another module of this name comes first; rename the file"
         )
     return module
+
+
+def _import_failure(error: BaseException) -> str:
+    """What happened at the import, and what to do where the module's author can."""
+    if isinstance(error, SystemExit):
+        return f"importing it ends the program (SystemExit: {error}); {REMEDY}"
+    if isinstance(error, OutOfTime):
+        return f"importing it takes too long; {REMEDY}"
+    if isinstance(error, BlockingIOError) or "can't start new thread" in str(error):
+        return f"importing it starts more processes or threads than the sandbox allows; {REMEDY}"
+    if str(error) == STDIN:
+        return f"importing it reads from standard input, where nothing is; {REMEDY}"
+    return f"importing it raises {type(error).__name__}: {error}"[:300]
 
 
 class Subject:
@@ -389,7 +427,11 @@ class Subject:
         pool: list[list[str]] = []
         for kind in guess.best[:3]:
             if kind == "path":
-                pool.append(['written(tmp_path / "input.txt", "one\\ntwo\\n")', "tmp_path"])
+                pool.append(files(words))
+            elif kind == "stream":
+                pool.append(streams(words))
+            elif kind == "reader":
+                pool.append([f"{one}.readline" for one in streams(words)])
             elif kind == "str":
                 pool.append(strings(words))
             elif kind == "int":
@@ -400,7 +442,8 @@ class Subject:
                 named = (name for name in self.reading.classes if name.lower() == kind)
                 pool += [self.instances_of(one) for one in map(self.resolve, named) if one]
         found = [column[at] for at in range(24) for column in pool if at < len(column)]
-        return [*found[:2], *guess.compared[:16], *found[2:], *GENERIC]
+        generic = [one for one in GENERIC if _is_like(one, default)]
+        return [*found[:2], *guess.compared[:16], *found[2:], *generic]
 
     def words_for(self, routine: Routine) -> Words:
         """Its own words first, with texts that its patterns match, then those of its callees."""
@@ -431,6 +474,7 @@ class Subject:
                     words.strings += self.reading.words_in(name).strings[:12]
                     words.numbers += self.reading.words_in(name).numbers[:6]
             if reached != routine.qualname:
+                words.blobs += [one for one in called.words.blobs[:12] if one not in words.blobs]
                 words.strings += called.words.strings[:12]
                 words.numbers += called.words.numbers[:6]
         words.strings = list(dict.fromkeys([*samples[:24], *words.strings]))
@@ -471,6 +515,16 @@ def _is_closed(text: str) -> bool:
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text in ("set()", "dict()", "list()", "[]", "{}")
     return True
+
+
+def _is_like(expression: str, default: Any) -> bool:
+    """Whether somebody might give this where the default says what kind of thing it is."""
+    if not isinstance(default, bool | int | float | str | bytes):
+        return True
+    try:
+        return type(ast.literal_eval(expression)) in (type(default), type(None))
+    except ValueError:
+        return False
 
 
 def _fits(expression: str, hint: Any) -> bool:
