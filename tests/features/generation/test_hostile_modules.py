@@ -86,15 +86,20 @@ async def test_a_function_that_ends_the_process_or_never_ends_is_told_of(
         ("import os\nos.fork()\ndef f(): pass\n", "starts a process"),
         (
             "import subprocess\nP = subprocess.Popen(['sleep', '600'])\ndef f(): pass\n",
-            "starts a process, and so would every test that imports it; let it do that in a function",
+            "starts a process, and so would every test that imports it; let it do that in a",
         ),
         (
-            "from subprocess import *\nfor _ in 'x' * 60:\n    Popen(['sleep', '9'])\ndef f(): pass\n",
+            "import os\nwhile True:\n    os.spawnlp(os.P_NOWAIT, 'sleep', '9')\ndef f(): pass\n",
             "starts more processes or threads than the sandbox allows",
         ),
         (
             "import builtins\nbuiltins.len = lambda one: 0\ndef f(): pass\n",
             "replaces Python's own len",
+        ),
+        ("import os, signal\nos.kill(-1, signal.SIGKILL)\ndef f(): pass\n", "kills processes"),
+        (
+            "import os\ndef f(x: int) -> int:\n    os.kill(os.getppid(), 9)\n    return x\n",
+            "something in it, when it was called, ends the whole search",
         ),
         ("import time, os\nos.urandom(1)\ndef f():\n    return os.urandom(8)\n", "random"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from typing import Any, TypeVar
 
 import msgspec
@@ -181,6 +182,8 @@ class TestGenerator:
 def _answer(end: SandboxEnd, kind: type[Answer]) -> Answer | str:
     if end.limit is not None:
         return f"the run went beyond its limit of {end.limit.replace('_', ' ')}"
+    if _RESULT not in end.files and end.exit_code == -signal.SIGKILL:
+        return "it kills processes that are not its own, and with them the search for tests"
     if _RESULT not in end.files:
         said = end.stderr.decode("utf-8", "replace").strip().splitlines()
         return f"the run ended early ({said[-1][:200] if said else f'code {end.exit_code}'})"

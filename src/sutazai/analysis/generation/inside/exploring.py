@@ -1,20 +1,18 @@
 """The search for cases that do something new: first what is likely, then neighbours of finds."""
 
-import ast
 import os
 import random
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from enum import Enum
-from functools import cached_property, partial
-from types import CodeType
+from functools import partial
 from typing import Any
 
 from sutazai.analysis.generation.inside.cases import Arguments, Case, Slot, Target, script
-from sutazai.analysis.generation.inside.forks import Alarm, OutOfTime, Send, run_forked
-from sutazai.analysis.generation.inside.observing import TOO_LONG, Observer, staged
+from sutazai.analysis.generation.inside.checks import Check, Verdict, produced, verdict
+from sutazai.analysis.generation.inside.forks import Send, run_forked
+from sutazai.analysis.generation.inside.observing import TOO_LONG, Observer
 from sutazai.analysis.generation.inside.reading import Words, body_lines
 from sutazai.analysis.generation.inside.subject import Subject
 from sutazai.analysis.generation.inside.tracing import Arc, Tracer
@@ -28,44 +26,12 @@ _FIRST_CASES = 48
 _KEPT_A_BEHAVIOUR = 3
 _KEPT_A_TARGET = 40
 _FRUITLESS = 5
-_LONGEST_PRODUCED = 100
 _MADE = 14
 _MOST_LATE = 3
 _MOST_DEATHS = 3
 _DEATH = "it ended or stalled the process"
 # Zones far from each other, written so that no database of zones is needed.
 _ELSEWHERE = ({"TZ": "AAA+12", "HOME": "/nowhere", "USER": "somebody"}, {"TZ": "BBB-14"})
-
-
-@dataclass
-class Check:
-    """A case with the assertions that hold after it."""
-
-    number: int
-    case: Case
-    lines: list[str]
-    told: list[str]
-    arcs: frozenset[Arc]
-    seconds: float = 0.0
-    is_accident: bool = False
-
-    @property
-    def target(self) -> str:
-        """The qualified name of what it calls."""
-        return self.case.target
-
-    @property
-    def body(self) -> str:
-        """The statements as one text."""
-        return "\n".join(self.lines)
-
-    @cached_property
-    def code(self) -> CodeType | None:
-        """The statements, compiled once for all the times that they are run."""
-        try:
-            return compile(self.body, "<check>", "exec")
-        except SyntaxError:
-            return None
 
 
 @dataclass
@@ -447,46 +413,8 @@ class Explorer:
             send([ok, sorted(tracer.arcs), time.thread_time() - started])
 
 
-class Verdict(Enum):
-    """How a check ended."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    LATE = "late"
-
-
-def verdict(module: Any, check: Check, seconds: float) -> Verdict:
-    """How a check ends against this module, within this processor time."""
-    if check.code is None:
-        return Verdict.FAILED
-    try:
-        with staged(module) as names, Alarm(seconds):
-            exec(check.code, names)  # noqa: S102  # in the sandbox
-    except OutOfTime:
-        return Verdict.LATE
-    except BaseException:  # any way of failing is one
-        return Verdict.FAILED
-    return Verdict.PASSED
-
-
 def _key(target: Target) -> str:
     return f"{target.qualname} {target.form} {target.template}"
-
-
-def produced(lines: Sequence[str]) -> list[str | bytes]:
-    """Texts and bytes that an assertion expects: what one call gives, another may take."""
-    found: list[str | bytes] = []
-    for line in lines:
-        if line.startswith("assert "):
-            test = ast.parse(line.replace(MODULE, "module")).body[0]
-            compared = test.test if isinstance(test, ast.Assert) else test
-            if isinstance(compared, ast.Compare) and isinstance(
-                expected := compared.comparators[-1], ast.Constant
-            ):
-                value = expected.value
-                if isinstance(value, str | bytes) and 3 < len(value) < _LONGEST_PRODUCED:
-                    found.append(value)
-    return found
 
 
 def _is_maker(target: Target) -> bool:

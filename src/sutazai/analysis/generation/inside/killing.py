@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from sutazai.analysis.generation.inside.exploring import Check, Verdict, verdict
+from sutazai.analysis.generation.inside.checks import Check, Verdict, verdict
 from sutazai.analysis.generation.inside.forks import Alarm, OutOfTime, Send, run_forked
 from sutazai.analysis.generation.inside.mutants import Mutant, mutated
 from sutazai.analysis.generation.inside.reading import Reading

@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from sutazai.analysis.generation.inside import properties
+from sutazai.analysis.generation.inside.checks import Check
 from sutazai.analysis.generation.inside.clock import process_start
-from sutazai.analysis.generation.inside.exploring import Check, Explorer
-from sutazai.analysis.generation.inside.forks import NoProcessLeft, quiet_streams, run_forked
+from sutazai.analysis.generation.inside.exploring import Explorer
+from sutazai.analysis.generation.inside.forks import NoProcessLeft, Send, quiet_streams, run_forked
 from sutazai.analysis.generation.inside.killing import Killer
+from sutazai.analysis.generation.inside.loading import REMEDY, NotLoadable, load
 from sutazai.analysis.generation.inside.mutants import Mutant, mutants_of
 from sutazai.analysis.generation.inside.observing import Observer
 from sutazai.analysis.generation.inside.reading import Reading, body_lines, read
 from sutazai.analysis.generation.inside.rendering import Rendered, Renderer
 from sutazai.analysis.generation.inside.seeds import calls_of
 from sutazai.analysis.generation.inside.selecting import Group, grouped, most_tests, selected
-from sutazai.analysis.generation.inside.subject import REMEDY, NotLoadable, Subject, load
+from sutazai.analysis.generation.inside.subject import Subject
 
 _CASE_SECONDS = 0.4
 # Parts of the time by which a phase has ended, whatever it has by then.
@@ -38,6 +40,7 @@ _HUNTED = 32
 _HUNTS = 16
 _VAIN_HUNTS = 3
 _SLACK = 0.1
+_IMPORTED = "imported"
 _PROOF_STARTS = 8
 
 
@@ -67,13 +70,17 @@ class Generation:
         text = Path(wanted.path).read_text("utf-8-sig")
         self._reading = read(text)
 
-    def run(self) -> dict[str, Any]:
-        """The result, JSON-compatible; NotLoadable where there is no module to test."""
+    def run(self, send: Send) -> dict[str, Any]:
+        """The result, JSON-compatible; NotLoadable where there is no module to test.
+
+        When it is imported, that is sent.
+        """
         wanted, reading = self._wanted, self._reading
         blocked = reading.accelerators
         is_taken = wanted.module.partition(".")[0] in sys.modules
         seconds = self._at(_IMPORT) - time.monotonic()
         module = load(wanted.module, wanted.path, wanted.roots, blocked, seconds)
+        send(_IMPORTED)
         subject = Subject(reading, module)
         targets = [
             target
@@ -246,22 +253,24 @@ def generated(wanted: Wanted, started: float, until: float) -> dict[str, Any]:
     It is made in a fork that alone imports the module: whatever happens there ends there.
     """
 
-    def work(send: Any) -> None:
+    def work(send: Send) -> None:
         quiet_streams()
-        send(_answer(wanted, started, until))
+        send(_answer(wanted, started, until, send))
 
     last = until + _SLACK * (until - started)
     [end] = run_forked([work], seconds=math.inf, parallel=1, until=last)
-    if end.messages:
-        answer: dict[str, Any] = end.messages[0]
-        return answer
+    for message in end.messages:
+        if isinstance(message, dict):
+            return message
     happened = "stalls" if end.late else "ends"
+    if _IMPORTED in end.messages:
+        return {"failure": f"something in it, when it was called, {happened} the whole search"}
     return {"failure": f"importing it {happened} the process, past every exception; {REMEDY}"}
 
 
-def _answer(wanted: Wanted, started: float, until: float) -> dict[str, Any]:
+def _answer(wanted: Wanted, started: float, until: float, send: Send) -> dict[str, Any]:
     try:
-        return Generation(wanted, started, until).run()
+        return Generation(wanted, started, until).run(send)
     except NotLoadable as error:
         failure = str(error)
     except SyntaxError as error:

@@ -156,10 +156,7 @@ class Observer:
         try:
             with staged(self._module) as names:
                 told = self._run(script, names, tracer)
-            if replaced := self._builtins.restored():
-                raise Discarded(f"it replaces Python's own {replaced[0]}")
-            if has_children():
-                raise Discarded("it starts a process and leaves it behind")
+            self._must_not_spoil()
         except Discarded as reason:
             return {"discarded": str(reason), "arcs": sorted(tracer.arcs)}
         except OutOfTime:
@@ -190,6 +187,7 @@ class Observer:
             except Discarded:
                 raise
             except BaseException as error:  # SystemExit is an outcome, too
+                self._must_not_spoil()
                 told = self._raised(script, error, describer, ran=bool(tracer.arcs))
             effects: list[str] = []
             if printed := names["capsys"].readouterr().out:
@@ -203,14 +201,23 @@ class Observer:
             raise Discarded("nothing about its outcome can be asserted")
         return told
 
+    def _must_not_spoil(self) -> None:
+        """Discard a case after which what comes later would not be as it was."""
+        if replaced := self._builtins.restored():
+            raise Discarded(f"it replaces Python's own {replaced[0]}")
+        if has_children():
+            raise Discarded("it starts a process and leaves it behind")
+
     def _called(
         self, script: Script, code: types.CodeType, names: Namespace, describer: Describer
     ) -> Told:
         call = script.call
         if script.form == "statement":
             exec(code, names)  # noqa: S102  # in the sandbox
+            self._must_not_spoil()
             return Told([call], ["changes", "it"])
         value = eval(code, names)  # noqa: S307  # in the sandbox
+        self._must_not_spoil()
         if inspect.iscoroutine(value):
             call, value = f"asyncio.run({call})", asyncio.run(value)
         elif inspect.isasyncgen(value):

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 
 from sutazai.analysis.generation.inside.cases import Case
-from sutazai.analysis.generation.inside.exploring import Check, Explorer
+from sutazai.analysis.generation.inside.checks import Check
+from sutazai.analysis.generation.inside.exploring import Explorer
 from sutazai.analysis.generation.inside.subject import Subject
 from sutazai.analysis.generation.inside.values import MODULE
 

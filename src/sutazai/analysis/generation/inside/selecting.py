@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sutazai.analysis.generation.inside.exploring import Check
+from sutazai.analysis.generation.inside.checks import Check
 
 _NOTHING = ("''", "b''", "[]", "{}", "()", "set()", "None")
 _TESTS_PER_STATEMENT = 0.25
