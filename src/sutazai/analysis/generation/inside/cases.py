@@ -168,8 +168,7 @@ def surrounding(name: str, expression: str | None) -> list[str]:
     if name == "$argv":
         return [f"monkeypatch.setattr(sys, 'argv', {expression})"] if expression else []
     if name in (STDIN_TEXT, STDIN_BYTES):
-        given = expression or "io.StringIO()"
-        return [f"monkeypatch.setattr(sys, 'stdin', {given})"]
+        return [f"monkeypatch.setattr(sys, 'stdin', {expression})"] if expression else []
     kind, _, wanted = name.partition(":")
     if kind == "$without":
         replaced = f"monkeypatch.setattr({MODULE}, {wanted!r}, {expression})"

@@ -97,7 +97,8 @@ class Describer:
             match = f", match={text}"
         words = ["raises", *snake(type(error).__name__).split("_")]
         lines = [f"with pytest.raises({name}{match}):", f"    {call}"]
-        return Told(lines, words, is_accident=not is_meant)
+        is_accident = not is_meant or isinstance(error, AssertionError)
+        return Told(lines, words, is_accident=is_accident)
 
     def state(self, thing: Any) -> dict[str, str]:
         """What can be seen of a thing from outside: expressions over `{}` and their values."""

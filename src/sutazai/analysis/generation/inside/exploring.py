@@ -131,6 +131,46 @@ class Explorer:
             if check.number > before and not check.is_accident
         ]
 
+    def target_of(self, check: Check) -> Target | None:
+        """What the check calls; None where that name stands for several things."""
+        found = self._found_of(check)
+        return found.target if found else None
+
+    def plainest_receiver(self, target: Target) -> str:
+        """The expression for an object of its class that is tried first; empty without one."""
+        return next(iter(self._receivers(target) or []), "")
+
+    def observed(
+        self, wanted: Sequence[tuple[Check, Case]], until: float
+    ) -> list[tuple[Check, Check]]:
+        """Checks of cases that vary earlier checks, each with the earlier one."""
+        by_target: dict[str, list[tuple[Check, Case]]] = {}
+        for check, case in wanted:
+            by_target.setdefault(check.target, []).append((check, case))
+        pieces = [
+            (found.target, pairs[start : start + _BATCH])
+            for pairs in by_target.values()
+            if (found := self._found_of(pairs[0][0]))
+            for start in range(0, len(pairs), _BATCH)
+        ]
+        works = [
+            partial(self._observe_all, target, [case for _, case in pairs])
+            for target, pairs in pieces
+        ]
+        ends = run_forked(works, seconds=_BATCH_SECONDS, parallel=self._parallel, until=until)
+        made: list[tuple[Check, Check]] = []
+        for (_, pairs), end in zip(pieces, ends, strict=True):
+            for (old, case), (seen, _) in zip(pairs, end.messages, strict=False):
+                if "discarded" not in seen:
+                    new = self.new_check(case, seen["lines"], seen["told"])
+                    new.is_accident = seen["accident"]
+                    made.append((old, new))
+        return made
+
+    def _found_of(self, check: Check) -> Found | None:
+        found = [one for one in self.found.values() if one.target.qualname == check.target]
+        return found[0] if len(found) == 1 else None
+
     def new_check(self, case: Case, lines: list[str], told: list[str]) -> Check:
         """A check that did not come from a case; its arcs come with its verification."""
         self._numbers += 1
@@ -139,10 +179,13 @@ class Explorer:
     def _run(
         self, batches: list[tuple[Found, list[Case]]], until: float, *, lenient: bool = False
     ) -> None:
+        # Something of each before more of any: there may not be time for all.
+        most = max((len(cases) for _, cases in batches), default=0)
         pieces = [
             (found, cases[start : start + _BATCH])
+            for start in range(0, most, _BATCH)
             for found, cases in batches
-            for start in range(0, len(cases), _BATCH)
+            if start < len(cases)
         ]
         while pieces and time.monotonic() < until:
             pieces = [piece for piece in pieces if not piece[0].is_hopeless]

@@ -29,6 +29,10 @@ _MUTANT_SECONDS = 3.0
 _ROUND = 4
 
 
+Plan = tuple[Mutant, list[Check]]
+"""A mutant and the checks to run on it."""
+
+
 class Killer:
     """Makes mutants of one loaded module and runs checks on them.
 
@@ -70,12 +74,19 @@ class Killer:
         plans = [(mutant, self.covering(mutant, checks)) for mutant in mutants]
         found: dict[int, set[int]] = {mutant.number: set() for mutant, those in plans if not those}
         plans = [(mutant, those) for mutant, those in plans if those]
+        return found | self.killed(plans, until, each=each)
+
+    def killed(
+        self, plans: Sequence[Plan], until: float, *, each: bool = True
+    ) -> dict[int, set[int]]:
+        """The same, where it is settled which checks are run on each mutant."""
+        found: dict[int, set[int]] = {}
         pieces = [plans[start : start + _A_FORK] for start in range(0, len(plans), _A_FORK)]
         while pieces and time.monotonic() < until:
             pieces, later = pieces[: _ROUND * self._parallel], pieces[_ROUND * self._parallel :]
             works = [partial(self._run, piece, each) for piece in pieces]
             ends = run_forked(works, seconds=_FORK_SECONDS, parallel=self._parallel, until=until)
-            again: list[list[tuple[Mutant, list[Check]]]] = []
+            again: list[Sequence[Plan]] = []
             for piece, end in zip(pieces, ends, strict=True):
                 for number, killers, slow in end.messages:
                     found.setdefault(number, set()).update(killers)
@@ -91,7 +102,7 @@ class Killer:
             pieces = [*again, *later]
         return found
 
-    def _run(self, plans: list[tuple[Mutant, list[Check]]], each: bool, send: Send) -> None:
+    def _run(self, plans: Sequence[Plan], each: bool, send: Send) -> None:
         os.environ["TZ"] = "AAA+12"
         for mutant, checks in plans:
             module = self._made(mutant)

@@ -26,6 +26,7 @@ from sutazai.analysis.generation.inside.reading import Reading, body_lines, read
 from sutazai.analysis.generation.inside.rendering import Rendered, Renderer
 from sutazai.analysis.generation.inside.seeds import calls_of
 from sutazai.analysis.generation.inside.selecting import Group, grouped, most_tests, selected
+from sutazai.analysis.generation.inside.simplifying import simplified
 from sutazai.analysis.generation.inside.subject import Subject
 
 _CASE_SECONDS = 0.4
@@ -35,7 +36,8 @@ _OTHER_CALLS = 0.15
 _FIRST_SEARCH = 0.4
 _VERIFIED = 0.6
 _MUTANTS = 0.8
-_LAST_HUNT = 0.92
+_LAST_HUNT = 0.86
+_SIMPLIFIED = 0.95
 _HUNTED = 32
 _HUNTS = 16
 _VAIN_HUNTS = 3
@@ -121,6 +123,8 @@ class Generation:
         checks += self._hunt(explorer, killer, mutants, kills, telling)
         self._tell("hunted")
         chosen = selected(checks, kills)
+        chosen = simplified(chosen, kills, mutants, explorer, killer, self._at(_SIMPLIFIED))
+        self._tell("simplified")
         groups = grouped(chosen, most_tests(reading.statements, wanted.max_tests))
         order = {name: at for at, name in enumerate([*reading.classes, *reading.routines])}
         renderer = Renderer(wanted.module, set(reading.state), blocked, is_taken=is_taken)

@@ -26,7 +26,11 @@ def most_tests(statements: int, asked: int | None) -> int:
     return min(limit, asked) if asked else limit
 
 
-def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[tuple[Check, int]]:
+Chosen = tuple[Check, int]
+"""A check with what it adds: arcs, and twice the mutants."""
+
+
+def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[Chosen]:
     """Greedily, the check that adds most first, each with what it added; until nothing is added.
 
     What is private is tested by itself only where nothing public gets that far, and an error that
@@ -47,19 +51,19 @@ def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[tuple[
         killed = len(by_check.get(check.number, set()) & mutants_left)
         return len(check.arcs & arcs_left) + 2 * killed
 
-    chosen: list[tuple[Check, int]] = []
+    chosen: list[Chosen] = []
     for tier in range(3):
         some = {check.number: check for check in checks if _tier(check) == tier}
-        heap = [(-gain(check), _cost(check), check.number) for check in some.values()]
+        heap = [(-gain(check), cost(check), check.number) for check in some.values()]
         heapq.heapify(heap)
         while heap and (arcs_left or mutants_left):
-            claimed, cost, number = heapq.heappop(heap)
+            claimed, price, number = heapq.heappop(heap)
             check = some[number]
             now = gain(check)
             if now == 0:
                 continue
             if -claimed != now:
-                heapq.heappush(heap, (-now, cost, number))
+                heapq.heappush(heap, (-now, price, number))
                 continue
             chosen.append((check, now))
             arcs_left -= check.arcs
@@ -81,7 +85,7 @@ def _is_private(check: Check) -> bool:
     return any(part.startswith("_") and not part.endswith("__") for part in parts)
 
 
-def grouped(chosen: Sequence[tuple[Check, int]], limit: int) -> list[Group]:
+def grouped(chosen: Sequence[Chosen], limit: int) -> list[Group]:
     """Tests of few related checks each, at most `limit`.
 
     Where that is too many, checks of a test need have less in common; what is worth least goes.
@@ -117,7 +121,7 @@ _MANNERS: tuple[_Manner, ...] = (
 
 
 def _grouped(
-    chosen: Sequence[tuple[Check, int]],
+    chosen: Sequence[Chosen],
     size: int,
     common: Callable[[Check], str],
     *,
@@ -146,8 +150,8 @@ def _is_plain(check: Check) -> bool:
     return len(lines) == 1 and lines[0].startswith("assert ")
 
 
-def _cost(check: Check) -> int:
-    # Of equal ones the telling: little text, no error, and not about nothing.
+def cost(check: Check) -> int:
+    """What a reader pays: of equal ones the telling is kept, with little text and no error."""
     raising = 60 if check.told[0] == "raises" or check.told == ["returns", "none"] else 0
     given = [value for _, value in check.case.arguments]
     nothing = 25 * sum(value in _NOTHING for value in given)
