@@ -130,7 +130,7 @@ def _inline(code: Any, language: str | None, patterns: tuple[str, ...]) -> Inlin
     if not isinstance(code, str):
         raise InputError("`code` must be a string.")
     if not code.strip():
-        raise InputError("`code` is empty.")
+        raise InputError("`code` is empty: give the code itself, or name `files`.")
     if len(patterns) > 1:
         raise InputError("With `code`, at most one file name may be given.")
     try:
@@ -164,6 +164,10 @@ def _listed(metadata: Mapping[str, Any], field: str) -> list[str]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
         raise InputError(f"`{field}` must be a path or a list of paths.")
-    if not all(item.strip() for item in values):
-        raise InputError(f"`{field}` holds an empty path.")
+    if not values or not all(item.strip() for item in values):
+        told = "is empty" if value in ([], "") else "holds an empty path"
+        raise InputError(
+            f"`{field}` {told}: give paths or globs such as `src/**/*.py`, or leave it out for the "
+            "whole workspace."
+        )
     return values

@@ -15,6 +15,7 @@ from sutazai.analysis.reviewer import Reviewer, ReviewResult
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.model_review import Added, ModelReview, ranked, shown
 from sutazai.builtin_agents.review_input import wanted_types
+from sutazai.builtin_agents.unread import with_unread
 
 MAX_ISSUES = 10_000
 """Issues that one result lists; more are counted, and `issues_truncated` says so."""
@@ -131,8 +132,11 @@ def review_answer(
 ) -> dict[str, Any]:
     """The result of a review task, of the findings of these types."""
     findings = findings_of(result, types)
+    unparsed = [review.unparsed for review in result.files if review.unparsed]
     answer: dict[str, Any] = {
-        "summary": summarise(findings),
+        "summary": with_unread(
+            summarise(findings), unparsed, files=len(result.files), found=bool(findings)
+        ),
         "issues": msgspec.to_builtins(findings[:MAX_ISSUES]),
         "issues_truncated": len(findings) > MAX_ISSUES,
         "metrics": {
@@ -145,9 +149,7 @@ def review_answer(
             "by_severity": dict(Counter(finding.severity.value for finding in findings)),
             "by_type": dict(Counter(finding.type.value for finding in findings)),
         },
-        "unparsed": [
-            msgspec.to_builtins(review.unparsed) for review in result.files if review.unparsed
-        ],
+        "unparsed": msgspec.to_builtins(unparsed),
         "skipped": msgspec.to_builtins(result.skipped),
         "skipped_total": result.skipped_total,
         "suppressed": sum(review.suppressed for review in result.files),
