@@ -7,7 +7,7 @@ from sutazai.agents.alone import Alone
 from sutazai.agents.contract import Assignment
 
 
-def assigned(task_type: str, metadata: Mapping[str, Any]) -> Assignment:
+def assigned(task_type: str, metadata: dict[str, Any]) -> Assignment:
     """The first attempt at a task of this type."""
     return Assignment(
         assignment_id="as-1-1",

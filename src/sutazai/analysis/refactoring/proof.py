@@ -15,9 +15,13 @@ _MOST_RUNS = 8
 _LARGEST_REPORT = 4 * MIB
 _TAIL = 1_500
 _PASSED, _NOT_LOADED = "passed", "error"
-_COMPLAINT = re.compile(
-    r"^(?:E +|ERROR:? |INTERNALERROR> )?(\w*(?:Error|Exception|Mismatch)\b.*)", re.MULTILINE
-)
+_RAISED = re.compile(r"^E +(\w.*)", re.MULTILINE)
+_COMPLAINT = re.compile(r"^(?:ERROR:? |INTERNALERROR> )?(\w*(?:Error|Exception)\b.*)", re.MULTILINE)
+_IMPORTING = {
+    "prepend": "",
+    # The names of modules begin at the project, so that those of two packages are not the same.
+    "importlib": " -o consider_namespace_packages=true",
+}
 
 
 class Outcomes(msgspec.Struct, kw_only=True):
@@ -113,6 +117,7 @@ class Prover:
         paths = ["/sandbox", "/source", "/source/src", *self._packages()]
         command = "cd /source && exec python -m pytest -q --maxfail=50 -p no:cacheprovider"
         command += f" --continue-on-collection-errors --import-mode={self._import_mode}"
+        command += _IMPORTING[self._import_mode]
         end = await self._sandbox.run(
             SandboxRun(
                 argv=("sh", "-c", f"{command} -p sutazai_outcomes -o addopts= ."),
@@ -162,7 +167,7 @@ class Prover:
 
 def _not_run(output: str) -> str:
     """Why pytest gave up, by the first error that it names."""
-    found = _COMPLAINT.search(output)
+    found = _RAISED.search(output) or _COMPLAINT.search(output)
     return (
         f"the tests could not be run: {found[1][:200]}" if found else "the tests could not be run"
     )
