@@ -121,6 +121,9 @@ def print_summary(
     if result["unparsed"] and not result["issues"]:
         told = "nothing could be read" if nothing_read(result) else "no issues in what was read"
         console.print(Text(told, "bold yellow"))
+    elif not result["issues"] and metrics.get("files_only_scanned") == metrics["files_analyzed"]:
+        told = "no secrets; nothing else is looked for in files that are not Python"
+        console.print(Text(told, "bold yellow"))
     else:
         console.print(severity_counts(result["issues"]))
     cached = metrics.get("files_cached")

@@ -175,7 +175,7 @@ def _context(display: progress.Display) -> "Alone":
     class Shown(Alone):
         async def progress(self, percent: int, **counters: int) -> None:
             status = "completed" if percent >= 100 else "processing"
-            display.show(_NAME, {"status": status, "progress": percent, "metadata": counters})
+            display.show({"status": status, "progress": percent, "metadata": counters}, _NAME)
 
     return Shown()
 

@@ -27,7 +27,7 @@ async def analysed(pool: AnalysisPool, workspace: Path | None, **metadata: Any) 
 
 async def test_a_log_given_inline(pool: AnalysisPool) -> None:
     result = await analysed(pool, None, log=LOG)
-    assert result["summary"] == "2 entries in 1 templates, 2 errors"
+    assert result["summary"] == "2 entries in 1 template, 2 errors"
     assert result["metrics"]["by_severity"] == {"error": 2}
     assert result["time_range"]["end"] == "2026-11-25T10:00:01.000Z"
     assert [one["template"] for one in result["templates"]] == ["lost <NUM>"]

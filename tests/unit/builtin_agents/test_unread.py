@@ -132,3 +132,35 @@ async def test_null_is_as_if_the_field_were_left_out(
 ) -> None:
     result = await handled(task_type, pool, workspace, file=None, files=None, code=None)
     assert result["metrics"]["files_analyzed"] == 2
+
+
+async def test_a_folder_without_files_is_not_called_the_workspace(
+    pool: AnalysisPool, workspace: Path
+) -> None:
+    (workspace / "empty").mkdir()
+    with pytest.raises(AgentError, match="no file in what was named"):
+        await handled("code_review", pool, workspace, file="empty")
+
+
+async def test_binary_data_under_a_name_of_python_is_called_that(
+    pool: AnalysisPool, workspace: Path
+) -> None:
+    (workspace / "picture.py").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\xff")
+    result = await handled("code_review", pool, workspace, file="picture.py")
+    assert result["summary"] == (
+        "The code could not be read (/picture.py, line 1: binary data, not text)"
+    )
+
+
+async def test_of_other_languages_no_more_is_said_than_was_looked_for(
+    pool: AnalysisPool, workspace: Path
+) -> None:
+    script = "function f(a) { return eval(a) }\n"
+    result = await handled("code_review", pool, workspace, code=script, file="a.js")
+    assert result["summary"] == (
+        "Found no secrets; nothing else is looked for in files that are not Python"
+    )
+    assert result["metrics"]["files_only_scanned"] == 1
+    result = await handled("code_review", pool, workspace, file="good.py")
+    assert result["metrics"]["files_only_scanned"] == 0
+    assert result["summary"] == "Found no issues"
