@@ -133,15 +133,19 @@ def serve(
     no_agents: NoAgents = False,
 ) -> None:
     """Start the server and leave it up until Ctrl-C."""
-    from sutazai.cli.serve import serve as run
+    from sutazai.cli.lasting import made_to_last
 
-    run(
-        host=host,
-        port=port,
-        data_dir=data_dir,
-        workspace=workspace,
-        agents=False if no_agents else None,
-    )
+    with made_to_last() as all_made:
+        from sutazai.cli.serve import serve as run
+
+        run(
+            all_made,
+            host=host,
+            port=port,
+            data_dir=data_dir,
+            workspace=workspace,
+            agents=False if no_agents else None,
+        )
 
 
 @app.command(rich_help_panel="Operate")

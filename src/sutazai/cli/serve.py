@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import uvloop
@@ -18,13 +19,16 @@ from sutazai.telemetry.logs import configure_logging
 _STOPPED_AT_ONCE = 130
 
 
-def serve(**flags: Any) -> None:
-    """Run until SIGINT or SIGTERM; Failure with one clear line when it cannot start."""
+def serve(is_up: Callable[[], None], **flags: Any) -> None:
+    """Run until SIGINT or SIGTERM; Failure with one clear line when it cannot start.
+
+    `is_up` is called once, when it has.
+    """
     try:
         settings = load(**flags)
         configure_logging(settings.log_level, log_format=settings.log_format)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
+            runner.run(_serve(settings, is_up))
     except SutazaiError as error:
         raise Failure(f"sutazai cannot start: {told(error)}") from error
     except asyncio.CancelledError:
@@ -32,10 +36,11 @@ def serve(**flags: Any) -> None:
         return
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, is_up: Callable[[], None]) -> None:
     stopping = _Stopping(settings)
     async with listening(settings) as up:
         stopping.listener = up.listener
+        is_up()
         _welcome(settings, up)
 
 
