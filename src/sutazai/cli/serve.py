@@ -1,9 +1,9 @@
 """`sutazai serve`: the whole product in one process."""
 
 import asyncio
+import gc
 import os
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import uvloop
@@ -19,16 +19,15 @@ from sutazai.telemetry.logs import configure_logging
 _STOPPED_AT_ONCE = 130
 
 
-def serve(is_up: Callable[[], None], **flags: Any) -> None:
-    """Run until SIGINT or SIGTERM; Failure with one clear line when it cannot start.
-
-    `is_up` is called once, when it has.
-    """
+def serve(**flags: Any) -> None:
+    """Run until SIGINT or SIGTERM; Failure with one clear line when it cannot start."""
+    # Until the server is up nearly all that is made stays: looking through it frees nothing.
+    gc.disable()
     try:
         settings = load(**flags)
         configure_logging(settings.log_level, log_format=settings.log_format)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, is_up))
+            runner.run(_serve(settings))
     except SutazaiError as error:
         raise Failure(f"sutazai cannot start: {told(error)}") from error
     except asyncio.CancelledError:
@@ -36,11 +35,13 @@ def serve(is_up: Callable[[], None], **flags: Any) -> None:
         return
 
 
-async def _serve(settings: Settings, is_up: Callable[[], None]) -> None:
+async def _serve(settings: Settings) -> None:
     stopping = _Stopping(settings)
     async with listening(settings) as up:
         stopping.listener = up.listener
-        is_up()
+        # What is there now stays out of every full collection, which would stop all requests.
+        gc.freeze()
+        gc.enable()
         _welcome(settings, up)
 
 
