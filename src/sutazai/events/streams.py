@@ -134,17 +134,33 @@ class _Matcher:
     """Which event types some patterns select; remembered, for there are few types."""
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
-        parts = (".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns)
-        self._expression = re.compile("|".join(parts)) if patterns else None
+        # No regular expression: with many stars that would try for ever what does not fit.
+        self._patterns = [pattern.split("*") for pattern in patterns]
         self._known: dict[str, bool] = {}
 
     def __call__(self, event_type: str) -> bool:
         found = self._known.get(event_type)
         if found is None:
-            expression = self._expression
-            found = expression is not None and expression.fullmatch(event_type) is not None
+            found = any(_fits(parts, event_type) for parts in self._patterns)
             self._known[event_type] = found
         return found
+
+
+def _fits(parts: Sequence[str], text: str) -> bool:
+    """Whether the parts stand in the text in order, the outer ones at its ends."""
+    if len(parts) == 1:
+        return text == parts[0]
+    first, *middle, last = parts
+    place, end = len(first), len(text) - len(last)
+    if place > end or not text.startswith(first) or not text.endswith(last):
+        return False
+    for part in middle:
+        # The earliest place leaves the most for what follows, so there is no going back.
+        found = text.find(part, place, end)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return True
 
 
 # Thousands of subscribers ask for the same few selections.
@@ -206,7 +222,11 @@ class Subscription:
     def select(self, patterns: tuple[str, ...]) -> None:
         """Go on with other patterns, from the same place."""
         self._matches = _matcher(patterns)
-        self._queue = deque(one for one in self._queue if self._matches(one.event.event_type))
+        self._keep([one for one in self._queue if self._matches(one.event.event_type)])
+
+    def _keep(self, queued: Sequence[Broadcast]) -> None:
+        self._queue = deque(queued)
+        self._queued_bytes = sum(len(one.event.data) for one in queued)
 
     async def next(self) -> Batch | Reset:
         """The next events, at least one, as soon as there are any; a Reset where some are lost.
@@ -254,8 +274,7 @@ class Subscription:
             # Everything the hub delivered before this page was read is in it, and everything
             # since stands in the queue: caught up, with no event between.
             self._stand(behind=False)
-            self._queue = deque(one for one in self._queue if one.event.id > self.position)
-            self._queued_bytes = sum(len(one.event.data) for one in self._queue)
+            self._keep([one for one in self._queue if one.event.id > self.position])
         return [Broadcast(event) for event in page.events if self._matches(event.event_type)]
 
     def _start(self, reset: Reset) -> None:

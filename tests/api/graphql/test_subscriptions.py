@@ -246,6 +246,11 @@ async def test_another_protocol_is_refused(server: Server, port: int, protocol: 
         '{"type": "complete"}',
         '{"type": "connection_init", "payload": []}',
         "[" * 100_000,
+        '{"type": "ping", "payload": ' + "[" * 50_000 + "]" * 50_000 + "}",
+        '{"type": "subscribe", "payload": {"query": "x", "variables": {"x": '
+        + "[" * 50_000
+        + "]" * 50_000
+        + '}}, "id": "a"}',
         b"\x00\x01",
         b'{"type": "ping"}',
     ],

@@ -131,6 +131,45 @@ async def test_patterns_select(database: Database, fan: EventStreams) -> None:
         assert await types(subscription, 1) == ["task.created"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "chosen"),
+    [
+        ("*", ["a.b", "a.bc", "b.a.b"]),
+        ("a.*", ["a.b", "a.bc"]),
+        ("*.b", ["a.b", "b.a.b"]),
+        ("*a*b*", ["a.b", "a.bc", "b.a.b"]),
+        ("a.*b", ["a.b"]),
+        ("a.b*b", []),
+        ("**.**", ["a.b", "a.bc", "b.a.b"]),
+        ("a.b", ["a.b"]),
+        # A backtracking matcher would be at this one for longer than there is time.
+        ("*" * 63 + "x", []),
+        ("*." * 31 + "x", []),
+    ],
+)
+async def test_a_star_stands_for_any_text(
+    database: Database, fan: EventStreams, pattern: str, chosen: list[str]
+) -> None:
+    kinds = ("a.b", "a.bc", "b.a.b")
+    async with fan.subscribe(ALL, (pattern, "end")) as subscription:
+        await write(database, *(event(0, kind) for kind in kinds), event(0, "end"))
+        assert await types(subscription, len(chosen) + 1) == [*chosen, "end"]
+
+
+async def test_events_that_are_no_longer_wanted_take_no_room(
+    database: Database, fan: EventStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MOST_QUEUED_BYTES", 400)  # some 12 bytes an event
+    async with fan.subscribe(ALL, EVERYTHING) as slow, fan.subscribe(ALL, EVERYTHING) as fast:
+        for _ in range(4):
+            slow.select(("a.*",))
+            await write(database, *(event(0, "a.x") for _ in range(20)))
+            await heard(fast, 20)
+            slow.select(("b.*",))
+        await write(database, event(0, "b.x"))
+        assert await types(slow, 1) == ["b.x"]
+
+
 @pytest.mark.parametrize("after", [None, 0])
 async def test_what_a_reader_may_not_see_never_reaches_it(
     database: Database, fan: EventStreams, after: int | None
