@@ -51,7 +51,8 @@ class Expression:
     def __init__(self, text: str) -> None:
         """ExpressionError where it is no JMESPath, or names steps in a way that cannot be checked.
 
-        So is a function that there is not, or that takes other arguments. Steps are named one by one: `steps.build.output`, or `steps."1".output`.
+        So is a function that there is not, or that takes other arguments. Steps are named one by
+        one: `steps.build.output`, or `steps."1".output`.
         """
         self.text = text
         if len(text) > LONGEST:
