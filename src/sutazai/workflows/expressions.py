@@ -148,7 +148,7 @@ class Expression:
 
 def _check_functions(tree: Node) -> None:
     """ExpressionError for a call that would fail whatever the values are."""
-    todo = [{"type": "root", "children": [tree]}]
+    todo: list[Node] = [{"type": "root", "children": [tree]}]
     while todo:
         node = todo.pop()
         children = [child for child in node["children"] if isinstance(child, dict)]
