@@ -18,7 +18,8 @@ def test_a_full_collection_does_not_look_through_what_the_start_made(tmp_path: P
     command = [sys.executable, "-c", _TELLING, "serve", "--port", str(free_port())]
     command += ["--data-dir", str(tmp_path / "data"), "--workspace", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
-        assert server.stdout is not None and server.stderr is not None
+        assert server.stdout is not None
+        assert server.stderr is not None
         line = server.stderr.readline()
         assert b"is up at" in line, line + server.stderr.read()
         server.terminate()
