@@ -40,16 +40,17 @@ class SchemaForm:
     """
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        from jsonschema.validators import extend, validator_for
+        from jsonschema import validators
 
         self.schema = schema
         self._followed = 0
-        usual = validator_for(schema)
+        usual = validators.validator_for(schema)
         counted = {
             keyword: self._counted(usual.VALIDATORS[keyword])
             for keyword in _REFERENCES
             if keyword in usual.VALIDATORS
         }
+        extend: Callable[..., Any] = validators.extend
         self._validator = extend(usual, counted)(schema)
 
     def _counted(self, follow: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
