@@ -15,7 +15,8 @@ from sutazai.cli.failures import Failure
 from sutazai.cli.model_view import contribution
 from sutazai.cli.output import printable
 
-_SECONDS = 120
+# Two agents, one after the other, may have asked a slow model for two minutes each.
+_SECONDS = 600
 _LOOK = 0.2
 _LINES = 24
 _APPLICATIONS = ["/examples/shop", "/examples/ledger"]
