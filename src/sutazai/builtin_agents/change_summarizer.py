@@ -39,7 +39,7 @@ _OVERVIEW = StructForm(_Overview)
 
 
 class ChangeSummarizer:
-    """Reads a diff, or commits of the workspace's repository.
+    """Reads a diff, or commits of the workspace's repository or of one that a task names.
 
     A diff's files are looked up where the task says: in the workspace, or in a repository. The
     pool is the caller's to close.
@@ -68,9 +68,9 @@ class ChangeSummarizer:
         except InputError as error:
             raise AgentError(str(error)) from None
         await context.progress(10)
-        async with self._place(assignment.metadata) as place:
-            asks = asks_model(assignment.metadata, context)
-            request = msgspec.structs.replace(request, place=place, excerpt=asks)
+        asks = asks_model(assignment.metadata, context)
+        request = msgspec.structs.replace(request, excerpt=asks)
+        async with self._opened(assignment.metadata, request) as (request, repository):
             made = await self._pool.call(summarise_change, request)
         told = await _told(made, context) if asks else {"model": None}
         await context.progress(100, files=len(made.files), risks=len(made.risks))
@@ -97,17 +97,31 @@ class ChangeSummarizer:
                 "lines_removed": sum(one.removed for one in made.files),
             },
             "left_out": made.left_out,
+            "repository": repository,
             **told,
         }
 
     @asynccontextmanager
-    async def _place(self, metadata: Mapping[str, Any]) -> AsyncIterator[Place | None]:
-        """Where the files of the change are, None for nowhere."""
+    async def _opened(
+        self, metadata: Mapping[str, Any], request: SummaryRequest
+    ) -> AsyncIterator[tuple[SummaryRequest, dict[str, Any] | None]]:
+        """The request with the place of what it names, and which repository was read."""
+        if request.base is not None and metadata.get("repository") is not None:
+            async with self._code.commits(metadata, request.base, request.head) as found:
+                repository: dict[str, Any] = {
+                    "url": found.repository,
+                    "branch": metadata.get("branch"),
+                    "commit": found.head,
+                    "skipped": [],
+                }
+                place = Place(root=found.root)
+                yield SummaryRequest(base=found.base, head=found.head, place=place), repository
+            return
         named = {name: metadata.get(name) for name in ("repository", "branch")}
         if named["repository"] is None and self._code.workspace is None:
             named["code"] = "nothing is looked up"
         async with self._code.opened(named) as given:
-            yield given.what.place
+            yield msgspec.structs.replace(request, place=given.what.place), given.repository
 
 
 async def _told(made: ChangeSummary, context: TaskContext) -> dict[str, Any]:
@@ -150,9 +164,6 @@ def _request(metadata: Mapping[str, Any]) -> SummaryRequest:
         return SummaryRequest(diff=diff)
     if base is None:
         raise InputError("Give a `diff`, or the commits as `base` and `head` (default HEAD).")
-    if metadata.get("repository") is not None:
-        raise InputError(
-            "Repositories are fetched without their history; give the `diff`, or a range of the "
-            "workspace's own commits."
-        )
-    return SummaryRequest(base=base, head=head or "HEAD")
+    if metadata.get("repository") is None:
+        head = head or "HEAD"
+    return SummaryRequest(base=base, head=head)

@@ -18,6 +18,7 @@ from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.environments import given_environment
 from sutazai.builtin_agents.model_comments import Comments, asks_model
 from sutazai.builtin_agents.model_docstrings import sentences
+from sutazai.builtin_agents.unread import with_unread
 
 _STYLES = {"google": Style.GOOGLE, "numpy": Style.NUMPY}
 
@@ -116,7 +117,12 @@ def _answer(made: Documentation, planned: Plan, style: Style, unavailable: str) 
     statuses = [one.status for one in made.examples]
     public = made.public
     answer: dict[str, Any] = {
-        "summary": _summary(made),
+        "summary": with_unread(
+            _summary(made),
+            planned.unparsed,
+            files=len(planned.files) + len(planned.unparsed),
+            found=True,
+        ),
         "style": style.value,
         "files": made.files,
         "files_truncated": made.files_truncated,
@@ -142,6 +148,7 @@ def _answer(made: Documentation, planned: Plan, style: Style, unavailable: str) 
             "examples_not_run": statuses.count("not_run"),
             "stale": len(made.stale),
         },
+        "unparsed": msgspec.to_builtins(planned.unparsed),
         "skipped": msgspec.to_builtins(planned.skipped),
         "skipped_total": planned.skipped_total,
         "model": None,

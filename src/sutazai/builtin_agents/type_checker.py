@@ -18,6 +18,7 @@ from sutazai.analysis.typecheck.check import Check, CheckRequest, check
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.model_comments import asks_model
 from sutazai.builtin_agents.model_review import ModelReview, Proof
+from sutazai.builtin_agents.unread import with_unread
 from sutazai.errors import ErrorCode
 
 _VERSION = re.compile(r"3\.(?:9|1[0-4])")
@@ -74,7 +75,7 @@ class TypeChecker:
         what = request.what.with_file(file)
         again = msgspec.structs.replace(request, what=what, annotate=False)
         found = await self._pool.call(check, again)
-        if any(one["file"] == file.name for one in found.unparsed):
+        if any(one.file == file.name for one in found.unparsed):
             return None
         return {one.fingerprint for one in found.findings}
 
@@ -101,7 +102,9 @@ def _flag(metadata: Mapping[str, Any], field: str) -> bool | None:
 
 def _answer(found: Check, seconds: float) -> dict[str, Any]:
     return {
-        "summary": _summary(found),
+        "summary": with_unread(
+            _summary(found), found.unparsed, files=found.files, found=bool(found.findings)
+        ),
         "issues": msgspec.to_builtins(found.findings),
         "patch": found.patch,
         "annotations": msgspec.to_builtins(found.annotated),
@@ -119,7 +122,7 @@ def _answer(found: Check, seconds: float) -> dict[str, Any]:
             "by_code": dict(Counter(one.evidence[0].rule for one in found.findings)),
             "by_severity": dict(Counter(one.severity.value for one in found.findings)),
         },
-        "unparsed": found.unparsed,
+        "unparsed": msgspec.to_builtins(found.unparsed),
         "skipped": msgspec.to_builtins(found.skipped),
         "skipped_total": found.skipped_total,
         "model": None,
