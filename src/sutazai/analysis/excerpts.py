@@ -7,7 +7,7 @@ import ast
 import codecs
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -25,6 +25,9 @@ MOST_LINES = 60
 _MOST_LETTERS = 4_000
 _AROUND = 12
 _MOST_REPLACED = 30
+_SILENCES = re.compile(
+    r"(?i:#\s*(?:noqa|nosec|sutazai:|type:\s*ignore|pyright:|pylint:))|\bAny\b|\bcast\("
+)
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _ROUTES = re.compile(r"^(route|get|post|put|patch|delete|websocket|api_view|action|mutation)$")
 _TOUCHES = re.compile(
@@ -129,6 +132,8 @@ def repair(wanted: Repair) -> Repaired:
     replacement = wanted.replacement.strip("\n").split("\n")
     if len(replacement) > _MOST_REPLACED + last - first:
         return Repaired(problem="it is too long")
+    if _silences(replacement) > _silences(source.lines[first - 1 : last]):
+        return Repaired(problem="it silences what it should repair")
     after = [*source.lines[: first - 1], *replacement, *source.lines[last:]]
     end = "\n" if source.text.endswith("\n") else ""
     before, text = source.text, "\n".join(after) + end
@@ -159,6 +164,10 @@ def _does_nothing(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Pass) or (
         isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
     )
+
+
+def _silences(lines: Sequence[str]) -> int:
+    return sum(len(_SILENCES.findall(line)) for line in lines)
 
 
 def _patch(name: str, before: str, after: str) -> str:

@@ -1,5 +1,6 @@
 """The metadata of a task about text, checked field by field before any work is done."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,24 @@ def parse_prompt(
         max_tokens=whole_of(metadata, "max_tokens", usual=1024, most=_MOST_TOKENS),
         is_random=float(configuration.get("temperature", 0)) > 0,
     )
+
+
+_FIELD = re.compile(r"`(\w+)`")
+
+
+def wrong_field(
+    task_type: str, description: str, metadata: Mapping[str, Any]
+) -> tuple[str, str] | None:
+    """The first wrong field of such a task's metadata, and what is wrong; None where none is."""
+    try:
+        if task_type == "extraction":
+            parse_extraction(metadata)
+        else:
+            parse_prompt(description, metadata, {})
+    except InputError as error:
+        named = _FIELD.search(str(error))
+        return (named[1] if named else "", str(error))
+    return None
 
 
 class SummaryInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +139,11 @@ def schema_of(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
         raise InputError('`schema` must be a JSON schema with "type": "object".')
     if len(msgspec.json.encode(schema)) > _MOST_SCHEMA_BYTES:
         raise InputError("`schema` is larger than 64 KiB.")
-    if _refers_outside(schema):
+    try:
+        refers_outside = _refers_outside(schema)
+    except RecursionError:
+        raise InputError("`schema` is nested too deeply.") from None
+    if refers_outside:
         raise InputError("`schema` may refer to its own parts (`#/…`) only.")
     if _has_expressions(schema):
         raise InputError(
