@@ -208,7 +208,7 @@ class Assignments:
         agent_id: str | None,
         assignment_id: str,
         *,
-        code: ErrorCode,
+        code: str,
         message: str,
         retryable: bool = False,
     ) -> TaskStatus:

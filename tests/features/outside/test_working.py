@@ -127,6 +127,19 @@ async def test_a_failure_is_the_tasks_failure(server: Server) -> None:
     assert over["error"] == {"code": "INTERNAL_ERROR", "message": "It broke."}
 
 
+async def test_an_agents_own_code_is_the_failures(server: Server) -> None:
+    agent = await join(server, "filling-01")
+    task, assignment = await given(server, agent)
+    error = {"code": "OUT_OF_DISK", "message": "There is no room."}
+    said = await agent.report(assignment, "fail", error=error)
+    # The same failure again, its answer having been lost, is the same.
+    again = await agent.report(assignment, "fail", error=error)
+    assert said.json() == again.json() and said.json()["status"] == "failed"
+    assert (await ended(server.admin, task["task_id"]))["error"] == error
+    result = (await server.admin.get(f"/tasks/{task['task_id']}/result")).json()
+    assert result["error"] == error
+
+
 async def test_a_retryable_failure_is_tried_again(server: Server) -> None:
     agent = await join(server, "retrying-01")
     task, assignment = await given(server, agent)
@@ -407,7 +420,9 @@ async def test_a_wrong_introduction_is_refused_by_field(
         ("complete", {"result": 5}),
         ("complete", {"result": {}, "more": 1}),
         ("fail", {}),
-        ("fail", {"error": {"code": "MADE_UP", "message": "x"}}),
+        ("fail", {"error": {"code": "out of disk", "message": "x"}}),
+        ("fail", {"error": {"code": "", "message": "x"}}),
+        ("fail", {"error": {"code": "A" * 33, "message": "x"}}),
         ("fail", {"error": ""}),
         ("release", {"delay_seconds": -1}),
     ],

@@ -8,8 +8,9 @@ from typing import Any
 class TaskFailed(Exception):
     """Raised by an agent's function: the task cannot be done, and why; users read the message.
 
-    `code` is one of the server's error codes. Bad input stays bad, so only a `retryable` failure
-    is tried again. Any other exception counts as a crash of this attempt, which is tried again.
+    `code` is one of the server's error codes or one of your own, such as OUT_OF_DISK: at most 32
+    capital letters, digits and `_`. Bad input stays bad, so only a `retryable` failure is tried
+    again. Any other exception counts as a crash of this attempt, which is tried again.
     """
 
     def __init__(
