@@ -95,9 +95,7 @@ async def _sent(connection: Connection, what: bytes) -> Any:
     return json.loads(answer.body)
 
 
-async def _joined(
-    server: servers.Server, user: Connection, transport: str, agent_id: str
-) -> str:
+async def _joined(server: servers.Server, user: Connection, transport: str, agent_id: str) -> str:
     """Register an agent; its key."""
     said = {"agent_id": agent_id, "name": agent_id, "type": "x", "capabilities": [_TYPE]}
     body = json.dumps(said | {"transport": transport}).encode()
@@ -109,7 +107,9 @@ async def _joined(
 async def _online(server: servers.Server, user: Connection, agent_id: str) -> None:
     look = request("GET", f"/api/v1/agents/{agent_id}", token=server.token)
     async with asyncio.timeout(_PATIENCE):
-        while (await _sent(user, look))["status"] == "offline":
+        while True:
+            if (await _sent(user, look))["status"] != "offline":
+                return
             await asyncio.sleep(0.05)
 
 

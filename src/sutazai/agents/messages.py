@@ -216,12 +216,14 @@ def _not_done(error: Any, about: Mapping[str, Any]) -> NotDone:
         raise Malformed("its `error` has no `message`", **about)
     message = error["message"].replace("\0", "\ufffd")[:_MOST_TEXT].strip()
     code = error.get("code")
-    is_code = isinstance(code, str) and re.fullmatch(FAILURE_CODE, code) is not None
-    if not is_code and isinstance(code, str) and code:
+    kept: str = ErrorCode.INTERNAL_ERROR
+    if isinstance(code, str) and re.fullmatch(FAILURE_CODE, code):
+        kept = code
+    elif isinstance(code, str) and code:
         # What is no code is shown all the same: it may say more than the message.
         message = f"{code[:100]}: {message}"
     return NotDone(
-        code if is_code else ErrorCode.INTERNAL_ERROR,
+        kept,
         message or "The agent gave no reason.",
         error.get("retryable") is True,
     )

@@ -73,7 +73,7 @@ class Task(BaseModel):
 
 
 class TaskFailure(BaseModel):
-    """Why a task failed; `code` is one of the server's codes, or one that its agent has of its own."""
+    """Why a task failed; `code` is one of the server's codes, or one of its agent's own."""
 
     code: Annotated[str, Field(pattern=f"^{FAILURE_CODE}$", examples=["VALIDATION_ERROR"])]
     message: str

@@ -21,7 +21,7 @@ from sutazai.engine import ending, remote_store
 from sutazai.engine.job import Attempt, Failed, Job, Outcome, Released, Succeeded
 from sutazai.engine.remote_store import Lease
 from sutazai.errors import ErrorCode, SutazaiError, not_found
-from sutazai.tasks import store
+from sutazai.tasks import orphans, store
 from sutazai.tasks.claims import Claims, Given
 from sutazai.tasks.model import TaskStatus, assignment_id_of, attempt_of
 from sutazai.tasks.runner import KIND, TaskRunner, encoded, write_progress
@@ -64,6 +64,7 @@ class Assignments:
     ) -> None:
         """An agent that was silent for `lease_seconds` loses what it holds."""
         self._database = database
+        self._runner = runner
         self._handlers = {KIND: runner}
         self._lease = int(lease_seconds * clock.SECOND)
         self._instruments = instruments
@@ -288,7 +289,11 @@ class Assignments:
     # --- agents that go
 
     def give_back(self, connection: Connection, agent_id: str) -> None:
-        """Inside a unit: end the attempts of an agent that is removed; others take the tasks."""
+        """Inside a unit: end the attempts of an agent that is removed; others take the tasks.
+
+        But for those that are pinned to it: they fail, as do those that wait for it.
+        """
+        orphans.end_pinned_to(connection, agent_id, self._runner)
         now = clock.now()
         gone = Released("the agent was removed")
         held = remote_store.held_by(connection, agent_id)
