@@ -29,7 +29,10 @@ class AgentDescription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt at one task, as an agent sees it."""
+    """One attempt at one task, as an agent sees it.
+
+    `traceparent` (W3C Trace Context) is what an agent from outside puts its own spans below.
+    """
 
     assignment_id: str
     task_id: str
@@ -38,6 +41,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     attempt: int
     configuration: dict[str, Any]
+    traceparent: str | None = None
 
 
 FAILURE_CODE = r"[A-Z][A-Z0-9_]{0,31}"

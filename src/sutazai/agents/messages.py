@@ -129,6 +129,8 @@ def request_for(assignment: Assignment, agent_id: str) -> bytes:
         "description": assignment.description,
         "attempt": assignment.attempt,
     }
+    if assignment.traceparent is not None:
+        payload["traceparent"] = assignment.traceparent
     # An agent may throw away what it has seen: who sends it again sends the same message.
     digest = hashlib.sha256(assignment.assignment_id.encode()).hexdigest()
     return _message(

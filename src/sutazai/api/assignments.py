@@ -188,6 +188,7 @@ def _given_view(given: Given) -> dict[str, Any]:
         "attempt": assignment.attempt,
         "configuration": assignment.configuration,
         "lease_expires_at": clock.to_iso(given.lease_expires_at),
+        "traceparent": assignment.traceparent,
     }
 
 
