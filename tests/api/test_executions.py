@@ -132,6 +132,24 @@ async def test_items_whose_expressions_are_too_much_work_together_are_refused(
     assert "lower for_each.concurrency" in by_step(ended)["each"]["error"]["message"]
 
 
+async def test_workflows_that_begin_together_have_one_budget_for_their_expressions(
+    server: Server,
+) -> None:
+    costly = step("costly", metadata={}, input={"all": "input.many[*].[@][]"})
+    below = await created(server.developer, costly)
+    many = list(range(8_000))
+    subs = [
+        step(f"s{n}", type="workflow", workflow_id=below, on_failure="continue") for n in range(30)
+    ]
+    ended = await over(server.developer, await begun(server.developer, *subs, many=many))
+    # One alone is no trouble; that each is bounded does not help who waits for all of them.
+    counted = Counter(one["status"] for one in ended["steps"])
+    assert counted["completed"] > 5
+    assert counted["failed"] > 5
+    failed = next(one for one in ended["steps"] if one["status"] == "failed")
+    assert "begins together takes too long" in failed["error"]["message"]
+
+
 async def test_items_that_fail_fail_their_step_and_a_retry_does_only_those(
     server: Server, obedient: Obedient
 ) -> None:

@@ -15,7 +15,7 @@ from sutazai.builtin_agents.code_input import CodeInput
 
 
 class ChangeSummarizer:
-    """Reads a diff, or commits of the workspace's repository.
+    """Reads a diff, or commits of the workspace's repository or of one that a task names.
 
     A diff's files are looked up where the task says: in the workspace, or in a repository. The
     pool is the caller's to close.
@@ -44,8 +44,7 @@ class ChangeSummarizer:
         except InputError as error:
             raise AgentError(str(error)) from None
         await context.progress(10)
-        async with self._place(assignment.metadata) as place:
-            request = msgspec.structs.replace(request, place=place)
+        async with self._opened(assignment.metadata, request) as (request, repository):
             made = await self._pool.call(summarise_change, request)
         await context.progress(100, files=len(made.files), risks=len(made.risks))
         added = sum(one.added for one in made.files)
@@ -71,17 +70,31 @@ class ChangeSummarizer:
                 "lines_removed": sum(one.removed for one in made.files),
             },
             "left_out": made.left_out,
+            "repository": repository,
             "model": None,
         }
 
     @asynccontextmanager
-    async def _place(self, metadata: Mapping[str, Any]) -> AsyncIterator[Place | None]:
-        """Where the files of the change are, None for nowhere."""
+    async def _opened(
+        self, metadata: Mapping[str, Any], request: SummaryRequest
+    ) -> AsyncIterator[tuple[SummaryRequest, dict[str, Any] | None]]:
+        """The request with the place of what it names, and which repository was read."""
+        if request.base is not None and metadata.get("repository") is not None:
+            async with self._code.commits(metadata, request.base, request.head) as found:
+                repository: dict[str, Any] = {
+                    "url": found.repository,
+                    "branch": metadata.get("branch"),
+                    "commit": found.head,
+                    "skipped": [],
+                }
+                place = Place(root=found.root)
+                yield SummaryRequest(base=found.base, head=found.head, place=place), repository
+            return
         named = {name: metadata.get(name) for name in ("repository", "branch")}
         if named["repository"] is None and self._code.workspace is None:
             named["code"] = "nothing is looked up"
         async with self._code.opened(named) as given:
-            yield given.what.place
+            yield msgspec.structs.replace(request, place=given.what.place), given.repository
 
 
 def _request(metadata: Mapping[str, Any]) -> SummaryRequest:
@@ -95,9 +108,6 @@ def _request(metadata: Mapping[str, Any]) -> SummaryRequest:
         return SummaryRequest(diff=diff)
     if base is None:
         raise InputError("Give a `diff`, or the commits as `base` and `head` (default HEAD).")
-    if metadata.get("repository") is not None:
-        raise InputError(
-            "Repositories are fetched without their history; give the `diff`, or a range of the "
-            "workspace's own commits."
-        )
-    return SummaryRequest(base=base, head=head or "HEAD")
+    if metadata.get("repository") is None:
+        head = head or "HEAD"
+    return SummaryRequest(base=base, head=head)

@@ -15,9 +15,12 @@ from sutazai.analysis.reviewer import Reviewer, ReviewResult
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.model_review import Added, ModelReview, ranked, shown
 from sutazai.builtin_agents.review_input import wanted_types
+from sutazai.builtin_agents.unread import with_unread
 
 MAX_ISSUES = 10_000
 """Issues that one result lists; more are counted, and `issues_truncated` says so."""
+
+NOT_PYTHON = "Found no secrets; nothing else is looked for in files that are not Python"
 
 _NOUNS = {
     FindingType.SECURITY: ("security issue", "security issues"),
@@ -79,6 +82,8 @@ class CodeReviewer:
         answer = review_answer(result, types, seconds)
         if added is not None:
             _join(answer, findings, added, context)
+        if not findings and all(review.only_scanned for review in result.files):
+            answer["summary"] = NOT_PYTHON
         answer["repository"] = given.repository
         metrics = answer["metrics"]
         await context.progress(
@@ -131,8 +136,11 @@ def review_answer(
 ) -> dict[str, Any]:
     """The result of a review task, of the findings of these types."""
     findings = findings_of(result, types)
+    unparsed = [review.unparsed for review in result.files if review.unparsed]
     answer: dict[str, Any] = {
-        "summary": summarise(findings),
+        "summary": with_unread(
+            summarise(findings), unparsed, files=len(result.files), found=bool(findings)
+        ),
         "issues": msgspec.to_builtins(findings[:MAX_ISSUES]),
         "issues_truncated": len(findings) > MAX_ISSUES,
         "metrics": {
@@ -141,13 +149,12 @@ def review_answer(
             "issues_found": len(findings),
             "files_analyzed": len(result.files),
             "files_cached": result.files_cached,
+            "files_only_scanned": sum(review.only_scanned for review in result.files),
             "cache_hit": result.files_cached == len(result.files),
             "by_severity": dict(Counter(finding.severity.value for finding in findings)),
             "by_type": dict(Counter(finding.type.value for finding in findings)),
         },
-        "unparsed": [
-            msgspec.to_builtins(review.unparsed) for review in result.files if review.unparsed
-        ],
+        "unparsed": msgspec.to_builtins(unparsed),
         "skipped": msgspec.to_builtins(result.skipped),
         "skipped_total": result.skipped_total,
         "suppressed": sum(review.suppressed for review in result.files),
@@ -174,7 +181,7 @@ def summarise(findings: Sequence[Finding]) -> str:
 def nothing_reviewed(result: ReviewResult) -> str:
     """Why there was nothing to review, for the user."""
     if not result.skipped:
-        return "The workspace or repository is empty: there is nothing to review."
+        return "There is no file in what was named, and so nothing to review."
     reasons = "; ".join(f"{item.file}: {item.reason}" for item in result.skipped[:3])
     more = f"; and {result.skipped_total - 3} more" if result.skipped_total > 3 else ""
     return f"Nothing that was named can be reviewed ({reasons}{more})."

@@ -14,6 +14,7 @@ from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.unread import with_unread
 
 _NOUNS = {
     "vulnerable-dependency": ("known vulnerability", "known vulnerabilities"),
@@ -25,6 +26,7 @@ _NOUNS = {
     "licence-to-clear": ("licence to clear", "licences to clear"),
     "malformed-requirement": ("malformed requirement", "malformed requirements"),
 }
+_MOST_NAMED = 10
 
 
 class DependencyAuditor:
@@ -103,9 +105,15 @@ def _names(value: Any) -> tuple[str, ...] | None:
 def _answer(found: Audit, seconds: float) -> dict[str, Any]:
     by_rule = Counter(finding.rule for finding in found.findings)
     return {
-        "summary": _summary(by_rule, found),
+        "summary": with_unread(
+            _summary(by_rule, found),
+            found.unparsed,
+            files=found.files,
+            found=bool(found.findings or found.dependencies or found.undeclared),
+        ),
         "issues": msgspec.to_builtins(found.findings),
         "dependencies": found.dependencies,
+        "undeclared": found.undeclared,
         "vulnerabilities": found.vulnerabilities,
         "licences": found.licences,
         "metrics": {
@@ -117,7 +125,7 @@ def _answer(found: Audit, seconds: float) -> dict[str, Any]:
             "by_rule": dict(by_rule),
             "by_severity": dict(Counter(one.severity.value for one in found.findings)),
         },
-        "unparsed": found.unparsed,
+        "unparsed": msgspec.to_builtins(found.unparsed),
         "skipped": msgspec.to_builtins(found.skipped),
         "skipped_total": found.skipped_total,
         "model": None,
@@ -132,7 +140,22 @@ def _summary(by_rule: Mapping[str, int], found: Audit) -> str:
     ]
     count = len(found.dependencies)
     of = f"in {count} {'dependency' if count == 1 else 'dependencies'}"
-    told = f"Found {', '.join(parts)} {of}" if parts else f"Found nothing wrong {of}"
+    if not found.manifests:
+        told = _without_manifest(found)
+    else:
+        told = f"Found {', '.join(parts)} {of}" if parts else f"Found nothing wrong {of}"
     if not found.vulnerabilities["checked"]:
         told += "; known vulnerabilities were not looked for: no advisory database"
     return told
+
+
+def _without_manifest(found: Audit) -> str:
+    """What can be said of a project that declares nothing."""
+    told = "No manifest (such as pyproject.toml or requirements.txt) was found in what was named"
+    names = [one["distribution"] for one in found.undeclared]
+    if not names:
+        return f"{told}, and nothing is imported from outside of the project and Python itself"
+    shown = ", ".join(names[:_MOST_NAMED])
+    if len(names) > _MOST_NAMED:
+        shown += f" and {len(names) - _MOST_NAMED} more"
+    return f"{told}: {shown} {'is' if len(names) == 1 else 'are'} imported undeclared"

@@ -16,6 +16,7 @@ from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.environments import given_environment
+from sutazai.builtin_agents.unread import with_unread
 
 _STYLES = {"google": Style.GOOGLE, "numpy": Style.NUMPY}
 
@@ -106,7 +107,12 @@ def _answer(made: Documentation, planned: Plan, style: Style, unavailable: str) 
     statuses = [one.status for one in made.examples]
     public = made.public
     answer: dict[str, Any] = {
-        "summary": _summary(made),
+        "summary": with_unread(
+            _summary(made),
+            planned.unparsed,
+            files=len(planned.files) + len(planned.unparsed),
+            found=True,
+        ),
         "style": style.value,
         "files": made.files,
         "files_truncated": made.files_truncated,
@@ -132,6 +138,7 @@ def _answer(made: Documentation, planned: Plan, style: Style, unavailable: str) 
             "examples_not_run": statuses.count("not_run"),
             "stale": len(made.stale),
         },
+        "unparsed": msgspec.to_builtins(planned.unparsed),
         "skipped": msgspec.to_builtins(planned.skipped),
         "skipped_total": planned.skipped_total,
         "model": None,

@@ -28,6 +28,7 @@ from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.reviewer import Reviewer, ReviewResult
 from sutazai.analysis.sandbox import Sandbox
 from sutazai.builtin_agents.code_input import CodeInput, Given
+from sutazai.builtin_agents.unread import with_unread
 
 _MOST_ISSUES = 1_000
 _COMPLEX_COGNITIVE, _COMPLEX_CYCLOMATIC = 15, 10
@@ -131,8 +132,12 @@ def _answer(
     shares = _Shares(measurement.functions, run)
     issues = sorted(findings, key=lambda one: (-shares.of(one), one.sort_key))
     complex_ = [one for one in measurement.functions if _is_complex(one)]
+    unparsed = [review.unparsed for review in result.files if review.unparsed]
+    found = bool(issues or complex_ or isinstance(run, Profile))
     return {
-        "summary": _summary(issues, complex_, run),
+        "summary": with_unread(
+            _summary(issues, complex_, run), unparsed, files=len(result.files), found=found
+        ),
         "issues": [shares.told(one) for one in issues[:_MOST_ISSUES]],
         "issues_truncated": len(issues) > _MOST_ISSUES,
         "functions": msgspec.to_builtins(complex_[:top]),
@@ -146,9 +151,7 @@ def _answer(
             "by_rule": dict(Counter(one.rule for one in issues)),
             "by_severity": dict(Counter(one.severity.value for one in issues)),
         },
-        "unparsed": [
-            msgspec.to_builtins(review.unparsed) for review in result.files if review.unparsed
-        ],
+        "unparsed": msgspec.to_builtins(unparsed),
         "skipped": msgspec.to_builtins(result.skipped),
         "skipped_total": result.skipped_total,
         "analysers": result.analysers,

@@ -15,6 +15,7 @@ from sutazai.analysis.refactoring.fixing import Change
 from sutazai.analysis.refactoring.proof import Outcomes, Proof, Prover
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.unread import with_unread
 
 _MOST_ISSUES = 2_000
 _DEFAULT_SECONDS, _MOST_SECONDS = 120.0, 600.0
@@ -107,7 +108,12 @@ def _answer(advice: Advice, proof: Proof) -> dict[str, Any]:
     kept = sorted(proof.kept, key=lambda one: one.file)
     fixes = [fix for change in kept for fix in change.fixes]
     return {
-        "summary": _summary(advice, proof, len(fixes)),
+        "summary": with_unread(
+            _summary(advice, proof, len(fixes)),
+            advice.unparsed,
+            files=advice.files,
+            found=bool(advice.findings or fixes),
+        ),
         "issues": msgspec.to_builtins(advice.findings[:_MOST_ISSUES]),
         "issues_truncated": len(advice.findings) > _MOST_ISSUES,
         "duplicates": msgspec.to_builtins(advice.duplicates),
@@ -155,6 +161,12 @@ def _tests(advice: Advice, proof: Proof) -> dict[str, Any]:
         told["keeps_passing"] = proof.before.passed <= proof.after.passed
     elif proof.before is not None and proof.before.passed and not proof.kept:
         told["reason"] = "no fix was kept: each made a test fail"
+    if proof.before is not None and told["reason"] is None and proof.before.not_loaded:
+        modules = "module" if proof.before.not_loaded == 1 else "modules"
+        told["reason"] = (
+            f"{proof.before.not_loaded} test {modules} could not be loaded, and what is in there "
+            "proves nothing"
+        )
     return told
 
 

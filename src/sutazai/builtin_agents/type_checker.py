@@ -14,6 +14,7 @@ from sutazai.analysis.pool import AnalysisError, AnalysisPool
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.typecheck.check import Check, CheckRequest, check
 from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.unread import with_unread
 from sutazai.errors import ErrorCode
 
 _VERSION = re.compile(r"3\.(?:9|1[0-4])")
@@ -83,7 +84,9 @@ def _flag(metadata: Mapping[str, Any], field: str) -> bool | None:
 
 def _answer(found: Check, seconds: float) -> dict[str, Any]:
     return {
-        "summary": _summary(found),
+        "summary": with_unread(
+            _summary(found), found.unparsed, files=found.files, found=bool(found.findings)
+        ),
         "issues": msgspec.to_builtins(found.findings),
         "patch": found.patch,
         "annotations": msgspec.to_builtins(found.annotated),
@@ -101,7 +104,7 @@ def _answer(found: Check, seconds: float) -> dict[str, Any]:
             "by_code": dict(Counter(one.evidence[0].rule for one in found.findings)),
             "by_severity": dict(Counter(one.severity.value for one in found.findings)),
         },
-        "unparsed": found.unparsed,
+        "unparsed": msgspec.to_builtins(found.unparsed),
         "skipped": msgspec.to_builtins(found.skipped),
         "skipped_total": found.skipped_total,
         "model": None,

@@ -106,21 +106,35 @@ def severity_counts(issues: Iterable[Issue]) -> Text:
     return between.join(parts) if parts else Text("no issues", "bold green")
 
 
+def nothing_read(result: Mapping[str, Any]) -> bool:
+    """Whether none of the files could be parsed, so that finding nothing says nothing."""
+    return not result["issues"] and 0 < result["metrics"]["files_analyzed"] <= len(
+        result["unparsed"]
+    )
+
+
 def print_summary(
     console: Console, result: Mapping[str, Any], path_of: PathOf, *, where: str
 ) -> None:
     """What was found and looked at, and what was not; `where` says who reviewed."""
     metrics = result["metrics"]
-    console.print(severity_counts(result["issues"]))
-    cached = metrics["files_cached"]
+    if result["unparsed"] and not result["issues"]:
+        told = "nothing could be read" if nothing_read(result) else "no issues in what was read"
+        console.print(Text(told, "bold yellow"))
+    elif not result["issues"] and metrics.get("files_only_scanned") == metrics["files_analyzed"]:
+        told = "no secrets; nothing else is looked for in files that are not Python"
+        console.print(Text(told, "bold yellow"))
+    else:
+        console.print(severity_counts(result["issues"]))
+    cached = metrics.get("files_cached")
     facts = [
         f"{_count(metrics['files_analyzed'], 'file')}, "
         f"{_count(metrics['lines_analyzed'], 'line')} in {metrics['time_taken']:.1f} s, {where}"
         + (f"; {cached} unchanged and taken from the cache" if cached else "")
     ]
-    if result["issues_truncated"]:
+    if result.get("issues_truncated"):
         facts.append(f"Of {metrics['issues_found']:,} issues the worst are listed; name less.")
-    if result["suppressed"]:
+    if result.get("suppressed"):
         facts.append(f"{_count(result['suppressed'], 'finding')} accepted by comments in the code")
     if result.get("dismissed"):
         facts.append(f"{_count(len(result['dismissed']), 'finding')} dismissed before")

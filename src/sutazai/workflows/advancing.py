@@ -13,6 +13,7 @@ from sutazai.events.model import Origin
 from sutazai.tasks.model import TaskEnded, TaskStatus
 from sutazai.tasks.service import Tasks
 from sutazai.workflows import finding_store, store
+from sutazai.workflows.expressions import Budget
 from sutazai.workflows.graph import Graph, with_statuses
 from sutazai.workflows.model import (
     Execution,
@@ -29,7 +30,11 @@ OnExecutionEnded = Callable[[Connection, str], None]
 
 
 class Advancer:
-    """Begins, advances and ends executions, inside of units."""
+    """Begins, advances and ends executions, inside of units.
+
+    A `budget` is for all that one call brings about, above and below the execution; a unit that
+    advances what belongs together in several calls gives each the same.
+    """
 
     def __init__(self, *, tasks: Tasks, on_execution_ended: OnExecutionEnded) -> None:
         """`on_execution_ended` is told of those that a task had executed."""
@@ -47,14 +52,21 @@ class Advancer:
             self._graphs[workflow_id, version] = graph
         return graph
 
-    def begin(self, connection: Connection, execution: Execution, origin: Origin) -> Execution:
+    def begin(
+        self,
+        connection: Connection,
+        execution: Execution,
+        origin: Origin,
+        budget: Budget | None = None,
+    ) -> Execution:
         """Write an execution and begin the steps that depend on nothing."""
         graph = self.graph(connection, execution.workflow_id, execution.version)
         execution = msgspec.structs.replace(execution, state=graph.initial_state)
         store.add_execution(connection, execution)
         log.append(connection, [notice("started", execution, origin)], now=execution.started_at)
         tally(connection, "executions", "started")
-        return self._settlement(connection, execution).settle({}, everything=True)
+        this = self._settlement(connection, execution, budget or Budget())
+        return this.settle({}, everything=True)
 
     def before_tasks_end(self, connection: Connection, task_ids: Sequence[str]) -> None:
         """The hook before tasks' ends: lock the executions that they were done for."""
@@ -76,16 +88,31 @@ class Advancer:
         ended_runs: dict[str, list[tuple[Run, Change]]] = {}
         for task_id, (execution_id, run) in store.runs_of_tasks(connection, list(by_task)).items():
             ended_runs.setdefault(execution_id, []).append((run, _change(by_task[task_id])))
+        budgets: dict[str, Budget] = {}
         for execution_id in sorted(ended_runs):
             execution = store.get_execution(connection, execution_id, lock=True)
             if execution is not None and not execution.status.is_final:
-                self.runs_ended(connection, execution, ended_runs[execution_id])
+                # What tasks of others, which happened to end together, make of theirs is theirs.
+                budget = budgets.setdefault(self._outermost(connection, execution), Budget())
+                self.runs_ended(connection, execution, ended_runs[execution_id], budget)
+
+    def _outermost(self, connection: Connection, execution: Execution) -> str:
+        """The execution that this is a step of, at any depth, or is itself."""
+        if execution.parent is None:
+            return execution.execution_id
+        [outermost] = finding_store.outermost(connection, [execution.execution_id])
+        return outermost
 
     def runs_ended(
-        self, connection: Connection, execution: Execution, over: Sequence[tuple[Run, Change]]
+        self,
+        connection: Connection,
+        execution: Execution,
+        over: Sequence[tuple[Run, Change]],
+        budget: Budget | None = None,
     ) -> None:
         """Advance a locked execution, and those above it, after runs have ended."""
-        this = self._settlement(connection, execution)
+        budget = budget or Budget()
+        this = self._settlement(connection, execution, budget)
         changes: dict[int, Change] = {}
         items: dict[int, list[Change]] = {}
         for run, change in over:
@@ -100,11 +127,11 @@ class Advancer:
             end = this.items_ended(position, some)
             if end is not None:
                 changes[position] = end
-        self.tell_parent(connection, this.settle(changes))
+        self.tell_parent(connection, this.settle(changes), budget)
 
-    def go_on(self, connection: Connection, execution: Execution) -> Execution:
+    def go_on(self, connection: Connection, execution: Execution, budget: Budget) -> Execution:
         """Begin whatever may, of a locked execution that was paused or is tried again."""
-        this = self._settlement(connection, execution)
+        this = self._settlement(connection, execution, budget)
         changes = {}
         for position, letter in enumerate(execution.state):
             if letter == "r" and this.graph.steps[position].for_each is not None:
@@ -112,10 +139,12 @@ class Advancer:
                 if end is not None:
                     changes[position] = end
         after = this.settle(changes, everything=True)
-        self.tell_parent(connection, after)
+        self.tell_parent(connection, after, budget)
         return after
 
-    def tell_parent(self, connection: Connection, execution: Execution) -> None:
+    def tell_parent(
+        self, connection: Connection, execution: Execution, budget: Budget | None = None
+    ) -> None:
         """If the execution has ended, end the step, or tell the task, that it was executed for."""
         if not execution.status.is_final:
             return
@@ -129,7 +158,7 @@ class Advancer:
             return
         for run in store.runs(connection, parent_id, positions=[position], item=-1):
             if run.child_id == execution.execution_id:
-                self.runs_ended(connection, parent, [(run, change_by_child(execution))])
+                self.runs_ended(connection, parent, [(run, change_by_child(execution))], budget)
 
     def cancel(self, connection: Connection, execution: Execution, origin: Origin) -> Execution:
         """End a locked execution, what it runs, and what it executes; a child tells its parent."""
@@ -169,9 +198,11 @@ class Advancer:
             self._tasks.withdraw(connection, task_ids, origin=origin)
         return after
 
-    def _settlement(self, connection: Connection, execution: Execution) -> Settlement:
+    def _settlement(
+        self, connection: Connection, execution: Execution, budget: Budget
+    ) -> Settlement:
         graph = self.graph(connection, execution.workflow_id, execution.version)
-        return Settlement(connection, self._tasks, graph, execution, self.begin)
+        return Settlement(connection, self._tasks, graph, execution, self.begin, budget)
 
 
 def _change(ended: TaskEnded) -> Change:

@@ -17,6 +17,7 @@ from sutazai.tasks.service import Tasks
 from sutazai.workflows import finding_store, store
 from sutazai.workflows.advancing import Advancer
 from sutazai.workflows.definitions import existing
+from sutazai.workflows.expressions import Budget
 from sutazai.workflows.graph import with_statuses
 from sutazai.workflows.model import (
     APPROVAL,
@@ -197,9 +198,11 @@ class Executions:
         if execution.parent is not None:
             message = f"It is a step of the execution {execution.parent[0]}; retry that one."
             raise SutazaiError(ErrorCode.CONFLICT, message)
-        return self._again(connection, execution, origin)
+        return self._again(connection, execution, origin, Budget())
 
-    def _again(self, connection: Connection, execution: Execution, origin: Origin) -> Execution:
+    def _again(
+        self, connection: Connection, execution: Execution, origin: Origin, budget: Budget
+    ) -> Execution:
         """Do again what failed of a locked execution, and of those below it."""
         execution_id = execution.execution_id
         graph = self._advancer.graph(connection, execution.workflow_id, execution.version)
@@ -222,13 +225,13 @@ class Executions:
         store.update_execution(connection, execution)
         _tell(connection, "retried", execution, origin)
         for child in below.values():
-            self._again(connection, child, origin)
+            self._again(connection, child, origin, budget)
         if below:
             # A child that has just ended again has ended the step it was for, and maybe all.
             execution = _existing(execution_id, connection, lock=True)
             if execution.status.is_final:
                 return execution
-        return self._advancer.go_on(connection, execution)
+        return self._advancer.go_on(connection, execution, budget)
 
     async def pause(
         self, execution_id: str, *, origin: Origin, replay: Replayable | None = None
@@ -253,21 +256,25 @@ class Executions:
         self, execution_id: str, *, origin: Origin, replay: Replayable | None = None
     ) -> Execution:
         """Go on with a paused execution; CONFLICT when it has ended."""
-        return await self._run(partial(self._resume, execution_id, origin), replay)
+        return await self._run(
+            lambda connection: self._resume(execution_id, origin, connection, Budget()), replay
+        )
 
-    def _resume(self, execution_id: str, origin: Origin, connection: Connection) -> Execution:
+    def _resume(
+        self, execution_id: str, origin: Origin, connection: Connection, budget: Budget
+    ) -> Execution:
         execution = self._locked(execution_id, connection)
         if execution.status is ExecutionStatus.RUNNING:
             return execution
         if execution.status.is_final:
             raise _conflict(execution, "it cannot be resumed")
         for child_id in _children(connection, execution_id):
-            self._resume(child_id, origin, connection)
+            self._resume(child_id, origin, connection, budget)
         # A child that had nothing left to do has just ended the step it was for.
         execution = _existing(execution_id, connection, lock=True)
         execution = msgspec.structs.replace(execution, status=ExecutionStatus.RUNNING)
         _tell(connection, "resumed", execution, origin)
-        return self._advancer.go_on(connection, execution)
+        return self._advancer.go_on(connection, execution, budget)
 
     async def approve(
         self,

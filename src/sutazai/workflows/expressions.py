@@ -6,13 +6,14 @@ from typing import Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
 from jmespath.visitor import TreeInterpreter
 
 LONGEST = 1_000
 MOST_WORK = 50_000
 """Visited nodes, and values that are walked over, ten for one; tens of milliseconds."""
 MOST_WORK_TOGETHER = 500_000
-"""The same, of all expressions that are evaluated in one transaction, which others wait for."""
+"""The same, of all that begins in one transaction, which others wait for; see `Budget`."""
 MOST_TEXT = 4 * 1024 * 1024
 """Characters that one function may make of others."""
 
@@ -24,11 +25,24 @@ class ExpressionError(Exception):
 
 
 class Budget:
-    """The work that is left to expressions that are evaluated together."""
+    """The work that is left to what begins together: an execution, and all above and below it.
+
+    Expressions spend it as they are evaluated, and so does what they begin.
+    """
 
     def __init__(self, left: float = MOST_WORK_TOGETHER) -> None:
-        """It is spent by `Expression.evaluate`."""
+        """`left` is in visited nodes of an expression, as `MOST_WORK`."""
         self.left = left
+
+    def spend(self, work: float) -> None:
+        """Take some; ExpressionError where there is less left."""
+        self.left -= work
+        if self.left < 0:
+            message = (
+                f"What begins together takes too long: more than {MOST_WORK_TOGETHER} steps of "
+                "expressions. Narrow what they work on, or lower for_each.concurrency."
+            )
+            raise ExpressionError(message)
 
 
 class Expression:
@@ -37,7 +51,8 @@ class Expression:
     def __init__(self, text: str) -> None:
         """ExpressionError where it is no JMESPath, or names steps in a way that cannot be checked.
 
-        Steps are named one by one: `steps.build.output`, or `steps."1".output`.
+        So is a function that there is not, or that takes other arguments. Steps are named one by
+        one: `steps.build.output`, or `steps."1".output`.
         """
         self.text = text
         if len(text) > LONGEST:
@@ -52,6 +67,7 @@ class Expression:
         self.names: frozenset[str] = frozenset()
         self.steps: frozenset[str] = frozenset()
         self._find_names(self._tree)
+        _check_functions(self._tree)
 
     def _find_names(self, tree: Node) -> None:
         """Note the top-level names it uses, and the steps among them."""
@@ -130,6 +146,41 @@ class Expression:
         return value
 
 
+def _check_functions(tree: Node) -> None:
+    """ExpressionError for a call that would fail whatever the values are."""
+    todo: list[Node] = [{"type": "root", "children": [tree]}]
+    while todo:
+        node = todo.pop()
+        children = [child for child in node["children"] if isinstance(child, dict)]
+        todo += children
+        if node["type"] == "function_expression":
+            _check_call(node["value"], children)
+        elif any(child["type"] == "expref" for child in children):
+            raise ExpressionError("& goes only before an argument of a function such as sort_by().")
+
+
+def _check_call(name: str, arguments: list[Node]) -> None:
+    known = Functions.FUNCTION_TABLE.get(name)
+    if known is None:
+        there = ", ".join(sorted(Functions.FUNCTION_TABLE))
+        raise ExpressionError(f"There is no function {name}(); there are {there}.")
+    wanted = known["signature"]
+    if wanted[-1].get("variadic"):
+        fits, least = len(arguments) >= len(wanted), "at least "
+    else:
+        fits, least = len(arguments) == len(wanted), ""
+    if not fits:
+        some = "argument" if len(wanted) == 1 else "arguments"
+        raise ExpressionError(
+            f"{name}() takes {least}{len(wanted)} {some}, and not {len(arguments)}."
+        )
+    for number, argument in enumerate(arguments, 1):
+        wants_expression = wanted[min(number, len(wanted)) - 1]["types"] == ["expref"]
+        if wants_expression != (argument["type"] == "expref"):
+            what = "an expression, as &name" if wants_expression else "a value, without &"
+            raise ExpressionError(f"{name}() takes as its argument {number} {what}.")
+
+
 @lru_cache(maxsize=1024)
 def compiled(text: str) -> Expression:
     """The expression, kept for the next time."""
@@ -163,13 +214,7 @@ class _Strict(_Base):  # type: ignore[misc]  # its stubs are narrower than what 
 
     def _spend(self, work: float) -> None:
         self._work += work
-        self._budget.left -= work
-        if self._budget.left < 0:
-            message = (
-                f"What begins together takes too long: more than {MOST_WORK_TOGETHER} steps of "
-                "expressions. Narrow what they work on, or lower for_each.concurrency."
-            )
-            raise ExpressionError(message)
+        self._budget.spend(work)
         if self._work > MOST_WORK:
             message = f"It takes too long: more than {MOST_WORK} steps. Narrow what it works on."
             raise ExpressionError(message)

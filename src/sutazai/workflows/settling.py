@@ -16,7 +16,7 @@ from sutazai.events.model import SYSTEM, NewEvent, Origin
 from sutazai.tasks.model import TaskDraft
 from sutazai.tasks.service import Tasks
 from sutazai.workflows import starting, store
-from sutazai.workflows.expressions import ExpressionError
+from sutazai.workflows.expressions import Budget, ExpressionError
 from sutazai.workflows.graph import Graph, with_statuses
 from sutazai.workflows.model import (
     APPROVAL,
@@ -76,7 +76,8 @@ class Settlement:
         tasks: Tasks,
         graph: Graph,
         execution: Execution,
-        begin_child: Callable[[Connection, Execution, Origin], Execution],
+        begin_child: Callable[[Connection, Execution, Origin, Budget], Execution],
+        budget: Budget,
     ) -> None:
         self.graph = graph
         self._connection = connection
@@ -85,7 +86,8 @@ class Settlement:
         self._begin_child = begin_child
         self._origin = Origin(SYSTEM.actor, execution.request_id)
         self._now = clock.now()
-        self._scope = starting.Scope(connection, tasks, graph, execution)
+        self._budget = budget
+        self._scope = starting.Scope(connection, tasks, graph, execution, budget)
         self._new: list[Run] = []
         self._changed: list[Run] = []
         # What the runs are to do, once there is a task for each.
@@ -277,7 +279,7 @@ class Settlement:
             depth=above.depth + 1,
             task_id=above.task_id,
         )
-        child = self._begin_child(self._connection, child, self._origin)
+        child = self._begin_child(self._connection, child, self._origin, self._budget)
         run = self._run(position, StepStatus.RUNNING)
         run = msgspec.structs.replace(run, child_id=child.execution_id)
         if child.status.is_final:

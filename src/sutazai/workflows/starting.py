@@ -36,14 +36,19 @@ class Scope:
     """What the expressions of one execution can read; lives as long as the transaction."""
 
     def __init__(
-        self, connection: Connection, tasks: Tasks, graph: Graph, execution: Execution
+        self,
+        connection: Connection,
+        tasks: Tasks,
+        graph: Graph,
+        execution: Execution,
+        budget: Budget,
     ) -> None:
         self._connection = connection
         self._tasks = tasks
         self._graph = graph
         self._execution = execution
         self._outputs: dict[str, Any] = {}
-        self._budget = Budget()
+        self._budget = budget
 
     def value_of(
         self,
@@ -55,11 +60,11 @@ class Scope:
         most_items: int | None = None,
     ) -> Any:
         """What an expression yields now; ExpressionError that names the field."""
-        expression = compiled(text)
         scope: dict[str, Any] = {"input": self._execution.input}
         if place is not None:
             scope |= {"item": place.item, "index": place.number}
         try:
+            expression = compiled(text)
             if expression.steps:
                 scope["steps"] = {name: self._step(name, state) for name in expression.steps}
             return expression.evaluate(scope, most_items=most_items, budget=self._budget)
@@ -100,7 +105,7 @@ class Scope:
         child = store.get_execution(self._connection, execution_id)
         assert child is not None  # kept as long as its parent runs
         definition = store.get_definition(self._connection, child.workflow_id, child.version)
-        scope = Scope(self._connection, self._tasks, Graph(definition), child)
+        scope = Scope(self._connection, self._tasks, Graph(definition), child, self._budget)
         steps = {one.step_id: scope._step(one.step_id, child.state) for one in definition.steps}
         return {name: step.get("output") for name, step in steps.items()}
 

@@ -189,9 +189,22 @@ def test_expressions_are_read_when_the_workflow_is_made() -> None:
         "steps.a.": "JMESPath",
         "steps": "Name one step",
         "@": "instead of @",
+        "foo(input)": "There is no function foo(); there are abs,",
+        "input.a[?bar(b)] || `1`": "There is no function bar()",
+        "length(input, input)": "length() takes 1 argument, and not 2",
+        "length()": "length() takes 1 argument, and not 0",
+        "input | {n: [contains(a)]}": "contains() takes 2 arguments, and not 1",
+        "merge()": "merge() takes at least 1 argument, and not 0",
+        "sort_by(input.a, input.b)": "sort_by() takes as its argument 2 an expression",
+        "length(&input.a)": "length() takes as its argument 1 a value",
+        "not_null(input.a, &b)": "not_null() takes as its argument 2 a value",
+        "&input.a": "& goes only before",
+        "[&input.a]": "& goes only before",
     }.items():
         found = fields(first, {"step_id": "b", "when": text})
         assert word in found["steps.1.when"], text
+    for text in ("merge(input.a, input.b, `{}`)", "sort_by(input.a, &b)", "not_null(input.a)"):
+        assert fields({"step_id": "b", "input": {"x": text}}) == {}
     good = {"step_id": "b", "depends_on": ["a"], "input": {"x": "steps.a.output.y || `1`"}}
     assert fields(first, good) == {}
     assert (

@@ -1,6 +1,7 @@
 """The two halves of documenting, which run in a worker: before the examples ran, and after."""
 
 import stat
+from collections.abc import Sequence
 
 import msgspec
 
@@ -14,6 +15,7 @@ from sutazai.analysis.documentation.symbols import Documented, read_symbols
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.parsing import Module, parse
 from sutazai.analysis.patches import unified
+from sutazai.analysis.protocol import Unparsed
 from sutazai.analysis.reading import Content, Taken, contents, decoded
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.source import Source, SourceError, excerpt, looks_python, read_source
@@ -40,6 +42,7 @@ class Plan(msgspec.Struct, kw_only=True):
     files: list[DocFile] = []
     texts: list[DocFile] = []
     groups: list[Group] = []
+    unparsed: list[Unparsed] = []
     skipped: list[Skipped] = []
     skipped_total: int = 0
 
@@ -125,13 +128,13 @@ def plan(what: Reviewable) -> Plan:
         try:
             found = read_symbols(source, file.module, file.root)
         except SourceError as error:
-            taken.leave(source.file, f"line {error.line}: {error.reason}")
+            made.unparsed.append(Unparsed(file=source.file, line=error.line, reason=error.reason))
             continue
         documented.append(found)
         callers.append(found.module)
         made.files.append(file)
     if not made.files:
-        raise InputError(_nothing(taken))
+        raise InputError(_nothing(made.unparsed, taken))
     importable = [one for one in documented if _is_importable(one.symbol.path)]
     made.groups = collect(importable, [(one.file, one.lines) for _, one in texts], callers)
     made.skipped, made.skipped_total = taken.skipped, taken.skipped_total
@@ -387,8 +390,10 @@ def _is_importable(module: str) -> bool:
     return all(part.isidentifier() for part in module.split("."))
 
 
-def _nothing(taken: Taken) -> str:
-    if not taken.skipped:
+def _nothing(unparsed: Sequence[Unparsed], taken: Taken) -> str:
+    left = [(one.file, f"line {one.line}: {one.reason}") for one in unparsed]
+    left += [(one.file, one.reason) for one in taken.skipped]
+    if not left:
         return "There is no Python code to document in what was named."
-    reasons = "; ".join(f"{one.file}: {one.reason}" for one in taken.skipped[:3])
+    reasons = "; ".join(f"{file}: {reason}" for file, reason in left[:3])
     return f"Nothing that was named can be documented ({reasons})."
