@@ -139,6 +139,9 @@ def repair(wanted: Repair) -> Repaired:
     before, text = source.text, "\n".join(after) + end
     if before == text:
         return Repaired(problem="it changes nothing")
+    if source.is_python and _statements(text) < _statements(before):
+        # The finding would be gone with what it was about.
+        return Repaired(problem="it takes code away")
     patch = _patch(source.file.removeprefix("/"), before, text)
     redactor = _redactor(source, _parsed(source))
     # What is masked in the excerpt would be written into the file as asterisks, and what is masked
@@ -146,6 +149,21 @@ def repair(wanted: Repair) -> Repaired:
     if redactor.text(patch) != patch or any("****" in line for line in replacement):
         return Repaired(problem="it would have to quote a secret")
     return Repaired(content=text.encode(), patch=patch)
+
+
+def _statements(text: str) -> int:
+    """How many statements do something; none where the text cannot be parsed."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return 0
+    return sum(isinstance(node, ast.stmt) and not _does_nothing(node) for node in ast.walk(tree))
+
+
+def _does_nothing(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    )
 
 
 def _silences(lines: Sequence[str]) -> int:

@@ -75,6 +75,7 @@ class ExtractionInput(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
 
 
+_OF_NAMED = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
 _NAMES_FILES = ("file_path", "file", "files", "paths", "repository")
 
 
@@ -144,6 +145,11 @@ def schema_of(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
         raise InputError("`schema` is nested too deeply.") from None
     if refers_outside:
         raise InputError("`schema` may refer to its own parts (`#/…`) only.")
+    if _has_expressions(schema):
+        raise InputError(
+            "`schema` may not use `pattern` or `patternProperties`: some expressions hold a server "
+            "up for years. List what is allowed as an `enum`."
+        )
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
 
@@ -152,6 +158,21 @@ def schema_of(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     except SchemaError as error:
         raise InputError(f"`schema` is no JSON schema: {error.message[:300]}.") from None
     return schema
+
+
+def _has_expressions(schema: Any) -> bool:
+    """Whether regular expressions are among the keywords; properties may have any name."""
+    if isinstance(schema, list):
+        return any(map(_has_expressions, schema))
+    if not isinstance(schema, dict):
+        return False
+    for keyword, value in schema.items():
+        if keyword in ("pattern", "patternProperties"):
+            return True
+        named = keyword in _OF_NAMED and isinstance(value, dict)
+        if any(map(_has_expressions, value.values())) if named else _has_expressions(value):
+            return True
+    return False
 
 
 def _refers_outside(part: Any) -> bool:
