@@ -42,6 +42,7 @@ _logger = structlog.get_logger(__name__)
 _FINAL_EVENTS = frozenset({"task.completed", "task.failed", "task.cancelled"})
 
 CheckUrl = Callable[[str], Awaitable[None]]
+CheckInput = Callable[[TaskDraft], Awaitable[None]]
 
 
 _Seen = tuple[Task, str | None]
@@ -60,16 +61,19 @@ class Tasks:
         directory: AgentDirectory,
         ends: Ends,
         check_callback_url: CheckUrl,
+        check_input: CheckInput | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         """`ends` is told of the ends that this service brings about.
 
-        `check_callback_url` raises VALIDATION_ERROR for a URL that may not be called.
+        `check_callback_url` raises VALIDATION_ERROR for a URL that may not be called, `check_input`
+        for metadata that whoever may do the task would refuse.
         """
         self._database = database
         self._directory = directory
         self._ends = ends
         self._check_callback_url = check_callback_url
+        self._check_input = check_input
         self._tracing = tracing
         self._estimator = Estimator(database=database, directory=directory)
         self._waiters = _Waiters(hub)
@@ -108,6 +112,8 @@ class Tasks:
             # An agent may have joined a moment ago, and through another process.
             await self._directory.refresh()
         self._check(draft)
+        if self._check_input is not None:
+            await self._check_input(draft)
         await self.check_callback(draft)
         self._estimator.keep_fresh(draft.type)
         with span(self._tracing, f"create {draft.type}", kind=Kind.PRODUCER) as current:
