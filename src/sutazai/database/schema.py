@@ -14,7 +14,7 @@ from sutazai.database.postgresql import FAILURES, postgresql_engine
 from sutazai.database.sqlite import sqlite_engine
 from sutazai.errors import ErrorCode, SutazaiError
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest revision under `migrations/versions`; a test compares it with Alembic's own answer."""
 
 _ADVISORY_LOCK = 7_382_194_550_001

@@ -1,6 +1,6 @@
 """What users do with workflows themselves: create, read, change, delete, plan."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,6 +27,11 @@ from sutazai.workflows.model import (
     WorkflowPage,
 )
 from sutazai.workflows.settling import RESOURCE
+
+ScheduledBy = Callable[[Connection, str], list[str]]
+"""The ids of the schedules that will still execute a workflow."""
+
+_MOST_NAMED = 10
 
 
 class PlannedStep(NamedTuple):
@@ -61,12 +66,19 @@ class Definitions:
     """The definitions."""
 
     def __init__(
-        self, *, database: Database, tasks: Tasks, directory: AgentDirectory, foresees: Foresees
+        self,
+        *,
+        database: Database,
+        tasks: Tasks,
+        directory: AgentDirectory,
+        foresees: Foresees,
+        scheduled_by: ScheduledBy,
     ) -> None:
         self._database = database
         self._tasks = tasks
         self._directory = directory
         self._foresees = foresees
+        self._scheduled_by = scheduled_by
 
     async def create(
         self,
@@ -144,10 +156,17 @@ class Definitions:
         return await self._database.run(unit)
 
     async def delete(self, workflow_id: str, *, origin: Origin) -> None:
-        """Take a workflow away; what is being executed goes on, and executions can be read."""
+        """Take a workflow away; what is being executed goes on, and executions can be read.
+
+        CONFLICT where other workflows, as they are now, or schedules execute it.
+        """
 
         def unit(connection: Connection) -> None:
             workflow = existing(workflow_id, connection, lock=True)
+            _check_unused(
+                finding_store.executing(connection, workflow_id),
+                self._scheduled_by(connection, workflow_id),
+            )
             store.mark_deleted(connection, workflow_id, now=clock.now())
             _tell(connection, "deleted", workflow, origin)
 
@@ -254,12 +273,23 @@ def _with_step(definition: Definition, detail: Detail) -> Detail:
     return detail._replace(message=f"{detail.message} (in the step {name})")
 
 
+def _check_unused(workflow_ids: Sequence[str], schedule_ids: Sequence[str]) -> None:
+    users = [*workflow_ids, *schedule_ids]
+    if users:
+        named = ", ".join(users[:_MOST_NAMED])
+        more = f" and {len(users) - _MOST_NAMED} more" if len(users) > _MOST_NAMED else ""
+        message = f"It is executed by {named}{more}. Change or delete these first."
+        raise SutazaiError(ErrorCode.CONFLICT, message)
+
+
 def _check_children(connection: Connection, workflow: Workflow) -> None:
     """VALIDATION_ERROR where a workflow would execute itself, what is not there, or too deep."""
     wrong = []
     for number, step in enumerate(workflow.definition.steps):
         if step.workflow_id is None:
             continue
+        # Held, so that it is not deleted at the same time.
+        store.get_workflow(connection, step.workflow_id, lock=True)
         message = _problem_below(connection, step.workflow_id, workflow.workflow_id, 1)
         if message is not None:
             detail = Detail(f"steps.{number}.workflow_id", message)

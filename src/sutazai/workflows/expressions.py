@@ -40,7 +40,7 @@ class Budget:
         if self.left < 0:
             message = (
                 f"What begins together takes too long: more than {MOST_WORK_TOGETHER} steps of "
-                "expressions. Narrow what they work on, or lower for_each.concurrency."
+                "work. Narrow what its expressions work on, or lower for_each.concurrency."
             )
             raise ExpressionError(message)
 
@@ -148,7 +148,7 @@ class Expression:
 
 def _check_functions(tree: Node) -> None:
     """ExpressionError for a call that would fail whatever the values are."""
-    todo = [{"type": "root", "children": [tree]}]
+    todo: list[Node] = [{"type": "root", "children": [tree]}]
     while todo:
         node = todo.pop()
         children = [child for child in node["children"] if isinstance(child, dict)]

@@ -220,7 +220,10 @@ def _neighbours(number: int, step: Step, positions: Mapping[str, int]) -> list[D
     return found
 
 
-_OF_TASKS = ("agent", "config", "metadata", "for_each", "retry")
+_UNUSED = {
+    APPROVAL: ("agent", "config", "metadata", "for_each", "retry", "input"),
+    SUB_WORKFLOW: ("agent", "retry", "timeout_seconds"),
+}
 
 
 def _kind(number: int, step: Step) -> list[Detail]:
@@ -229,15 +232,11 @@ def _kind(number: int, step: Step) -> list[Detail]:
     if (step.workflow_id is not None) != (step.type == SUB_WORKFLOW):
         message = f"Goes with the type {SUB_WORKFLOW!r}, and only with it"
         found.append(_detail(number, "workflow_id", message))
-    if step.type in (APPROVAL, SUB_WORKFLOW):
-        unused = [name for name in _OF_TASKS if getattr(step, name)]
-        if step.type == APPROVAL and step.input:
-            unused.append("input")
-        if step.type == SUB_WORKFLOW and step.timeout_seconds is not None:
-            unused.append("timeout_seconds")
-        found += [
-            _detail(number, name, f"A step of the type {step.type!r} has none") for name in unused
-        ]
+    found += [
+        _detail(number, name, f"A step of the type {step.type!r} has none")
+        for name in _UNUSED.get(step.type, ())
+        if getattr(step, name)
+    ]
     return found
 
 
