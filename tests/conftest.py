@@ -10,9 +10,12 @@ import pytest
 
 from sutazai.database import Database, open_database
 from sutazai.database.schema import migrate_postgresql, migrate_sqlite
+from tests import names
 from tests.language_model import OllamaFront, SmallModel
 from tests.postgres import PostgresServer
 from tests.valkey import ValkeyServer
+
+pytest_collection_modifyitems = names.pytest_collection_modifyitems
 
 _SQLITE_FILE = "sutazai.db"
 

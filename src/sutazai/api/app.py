@@ -111,6 +111,8 @@ def create_v1(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # `Edge` traces and measures, and the log has no messages of exceptions.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         strict_content_type=False,  # `bodies` judges it
         webhooks=callbacks.outgoing,
     )

@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sutazai.database.postgresql import FAILURES, postgresql_engine
 from sutazai.database.sqlite import sqlite_engine
 from sutazai.errors import ErrorCode, SutazaiError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 HEAD = "0011"
 """The newest revision under `migrations/versions`; a test compares it with Alembic's own answer."""
@@ -84,7 +86,10 @@ def _sqlite(path: Path) -> Iterator[Connection]:
 
 
 @contextlib.asynccontextmanager
-async def _postgresql(url: str) -> AsyncIterator[AsyncConnection]:
+async def _postgresql(url: str) -> AsyncIterator["AsyncConnection"]:
+    # Not above: its driver, and SQLAlchemy's asyncio with the whole of its ORM, are PostgreSQL's.
+    from sutazai.database.postgresql import FAILURES, postgresql_engine
+
     engine = postgresql_engine(url, size=1)
     try:
         async with engine.connect() as connection:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -135,6 +135,19 @@ async def test_a_wrong_traceparent_begins_a_trace_of_our_own(traced: Traced, giv
     assert answer.status_code == 200
     (request,) = [one for one in traced.exporter.get_finished_spans() if "health" in one.name]
     assert request.parent is None
+
+
+async def test_a_provider_for_the_whole_process_gets_nothing_of_ours(
+    traced: Traced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = InMemorySpanExporter()
+    of_the_process = TracerProvider()
+    of_the_process.add_span_processor(SimpleSpanProcessor(exporter))
+    # As set_tracer_provider does, which a process can do only once.
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", of_the_process)
+    assert await run(traced, type="ping") == "completed"
+    assert traced.of_trace()
+    assert exporter.get_finished_spans() == ()
 
 
 def test_an_attempt_is_known_by_the_same_id_everywhere() -> None:

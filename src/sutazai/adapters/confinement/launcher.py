@@ -5,6 +5,7 @@ closes it, too, so no run survives the server. The report goes to the descriptor
 The first process makes the namespaces and waits; the second is the first in them (`supervisor`).
 """
 
+import contextlib
 import marshal
 import os
 import sys
@@ -73,13 +74,14 @@ def _confine(spec: dict[str, Any], report: int, stage: _Stage) -> None:
     try:
         stage.name = "mounts"
         kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+        # Should the machine run out of memory, a run goes before the server does.
+        _put("/proc/self/oom_score_adj", "1000")
+        spec["socket_bytes"] = _socket_bytes()
         mounts.build(spec, user=user, machine=machine, translate=translate)
         stage.name = "network"
         kernel.bring_up_loopback()
         kernel.set_host_name("sandbox")
         stage.name = "privileges"
-        # Should the machine run out of memory, a run goes before the server does.
-        _put("/proc/self/oom_score_adj", "1000")
         kernel.bound_capabilities()
         if dropped is not None:
             _become(dropped)
@@ -155,6 +157,22 @@ def _translation(user: int) -> int | None:
         os.close(done)
         if child:
             os.waitpid(child, 0)
+
+
+def _socket_bytes() -> int:
+    """The most memory (bytes) that one socket of these namespaces holds in its queues."""
+    settings = "/proc/sys/net/"
+    for name in ("ipv4/tcp_rmem", "ipv4/tcp_wmem"):
+        with contextlib.suppress(OSError):  # read-only in a container; then it is more
+            _put(settings + name, "4096 131072 131072")
+    datagram = _largest(settings + "core/rmem_default") + _largest(settings + "core/wmem_default")
+    stream = _largest(settings + "ipv4/tcp_rmem") + _largest(settings + "ipv4/tcp_wmem")
+    return max(datagram, stream)
+
+
+def _largest(path: str) -> int:
+    with open(path, "rb") as file:
+        return int(file.read().split()[-1])
 
 
 def _become(user: int) -> None:

@@ -12,7 +12,9 @@ WORK = "/sandbox"
 _BASE = "/tmp"
 _QUIET = kernel.MS_NOSUID | kernel.MS_NODEV
 _READ_ONLY = kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV
+# What is read from `full` are zeros, too; but of `zero` one could map memory that counts nowhere.
 _DEVICES = ("null", "zero", "full", "random", "urandom")
+_INSTEAD = {"zero": "full"}
 _SCRATCH = {"work": WORK, "tmp": "/tmp", "shm": "/dev/shm"}
 
 
@@ -27,7 +29,9 @@ def build(spec: dict[str, Any], *, user: int, machine: str, translate: int | Non
         (_tree(source, translate if private else None), target)
         for source, target, private in spec["binds"]
     ]
-    devices = [(kernel.clone_tree(f"/dev/{name}"), f"dev/{name}") for name in _DEVICES]
+    devices = [
+        (kernel.clone_tree(f"/dev/{_INSTEAD.get(name, name)}"), f"dev/{name}") for name in _DEVICES
+    ]
     size = (1 << 20) + sum(4096 + len(content) for _, content in spec["replaced"])
     kernel.mount("tmpfs", _BASE, "tmpfs", _QUIET, f"mode=0755,size={size},nr_inodes=65536")
     os.chdir(_BASE)
@@ -51,6 +55,7 @@ def build(spec: dict[str, Any], *, user: int, machine: str, translate: int | Non
     kernel.unmount(".")
     os.chdir("/")
     kernel.make_read_only("/")
+    kernel.make_read_only("/proc")
 
 
 def _tree(source: str, translate: int | None) -> int:

@@ -1,7 +1,8 @@
 """Which system calls a confined program is refused: what the namespaces do not cover.
 
 Above all new namespaces, in which it would be privileged again and could mount memory without
-limit; memory that counts nowhere; and sockets of the machine that a path or a number leads to.
+limit; memory that counts nowhere; sockets of the machine that a path or a number leads to; and the
+priority of who watches.
 """
 
 import ctypes
@@ -20,6 +21,9 @@ _X32 = 0x40000000
 _NAMESPACES = 0x7E020080  # every CLONE_NEW… that clone takes
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 _SOCK_DGRAM, _SOCK_TYPE = 2, 0xF
+_SOL_SOCKET, _SO_SNDBUF, _SO_RCVBUF = 1, 7, 8
+_MAP_TYPE, _MAP_PRIVATE, _MAP_ANONYMOUS = 0xF, 0x2, 0x20
+_MADV_PAGEOUT = 21
 
 # By name: the numbers on x86_64 and on aarch64.
 _REFUSED = {
@@ -40,6 +44,7 @@ _REFUSED = {
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
     "io_uring_setup": (425, 425),
+    "ioprio_set": (251, 30),
     "kcmp": (312, 272),
     "kexec_file_load": (320, 294),
     "kexec_load": (246, 104),
@@ -77,9 +82,20 @@ _REFUSED = {
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
     "vhangup": (153, 58),
+    # Of a huge page it holds the whole, though one byte of it was given.
+    "vmsplice": (278, 75),
 }
-_CLONE, _CLONE3, _PRLIMIT = (56, 220), (435, 435), (302, 261)
-_SOCKET, _SOCKETPAIR = (41, 198), (53, 199)
+# Their first argument is whose property is to change; 0 is who asks.
+_OWN_ONLY = {
+    "prlimit64": (302, 261),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+}
+_CLONE, _CLONE3, _SET_PRIORITY = (56, 220), (435, 435), (141, 140)
+_SOCKET, _SOCKETPAIR, _SET_SOCKET_OPTION = (41, 198), (53, 199), (54, 208)
+_MMAP, _MADVISE = (9, 222), (28, 233)
 
 
 def refuse(machine: str) -> None:
@@ -114,11 +130,23 @@ def program(machine: str) -> bytes:
         _CLONE[which],
         [_argument(0), _step(_SET, _NAMESPACES, 0, 1), _step(_RETURN, _ERRNO | errno.EPERM)],
     )
-    # One's own limits only, not those of who watches.
+    # One's own limits and priority only, not those of who watches and has the same user.
+    for numbers in _OWN_ONLY.values():
+        code += _when(
+            numbers[which],
+            [_argument(0), _step(_EQUAL, 0, 1, 0), _step(_RETURN, _ERRNO | errno.EPERM)],
+        )
     code += _when(
-        _PRLIMIT[which],
-        [_argument(0), _step(_EQUAL, 0, 1, 0), _step(_RETURN, _ERRNO | errno.EPERM)],
+        _SET_PRIORITY[which],
+        [
+            _argument(0),  # of a process, and not of a user's all
+            _step(_EQUAL, 0, 0, 2),
+            _argument(1),
+            _step(_EQUAL, 0, 1, 0),
+            _step(_RETURN, _ERRNO | errno.EPERM),
+        ],
     )
+    code += _memory(which)
     # A path leads to sockets of the machine, and other families to the hypervisor or the kernel.
     code += _when(
         _SOCKET[which],
@@ -142,6 +170,45 @@ def program(machine: str) -> bytes:
         ],
     )
     return b"".join([*code, _step(_RETURN, _ALLOW)])
+
+
+def _memory(which: int) -> list[bytes]:
+    """What would be held and be nobody's: shared without a file, swapped out, waiting in sockets.
+
+    What sockets hold at most is counted by the watch, so nobody may have it be more; the kernel
+    too takes such a wish as one, and says nothing where it is not granted.
+    """
+    return [
+        *_when(
+            _MMAP[which],
+            [
+                _argument(3),
+                _step(_SET, _MAP_ANONYMOUS, 0, 3),
+                _step(_AND, _MAP_TYPE),
+                _step(_EQUAL, _MAP_PRIVATE, 1, 0),
+                _step(_RETURN, _ERRNO | errno.EPERM),
+            ],
+        ),
+        *_when(
+            _MADVISE[which],
+            [
+                _argument(2),
+                _step(_EQUAL, _MADV_PAGEOUT, 0, 1),
+                _step(_RETURN, _ERRNO | errno.EINVAL),
+            ],
+        ),
+        *_when(
+            _SET_SOCKET_OPTION[which],
+            [
+                _argument(1),
+                _step(_EQUAL, _SOL_SOCKET, 0, 4),
+                _argument(2),
+                _step(_EQUAL, _SO_SNDBUF, 1, 0),
+                _step(_EQUAL, _SO_RCVBUF, 0, 1),
+                _step(_RETURN, _ERRNO),
+            ],
+        ),
+    ]
 
 
 def _step(operation: int, value: int, when_true: int = 0, when_false: int = 0) -> bytes:

@@ -38,7 +38,7 @@ def supervise(spec: dict[str, Any], report: int, machine: str) -> None:
     os.close(given)
     for descriptor in (1, 2):
         os.close(descriptor)
-    limit = _watch(child, limits, started)
+    limit = _watch(child, limits, started, spec["socket_bytes"])
     status, used = _end(child)
     seconds = time.monotonic() - started
     code = os.waitstatus_to_exitcode(status)
@@ -121,7 +121,7 @@ def _prove_that_processes_are_limited() -> None:
     raise OSError(errno.EUSERS, "the number of processes cannot be limited")
 
 
-def _watch(child: int, limits: dict[str, Any], started: float) -> str | None:
+def _watch(child: int, limits: dict[str, Any], started: float, socket_bytes: int) -> str | None:
     """Wait for the child's end; the limit that was met before, if one was."""
     handle = os.pidfd_open(child)
     poll = select.poll()
@@ -137,6 +137,7 @@ def _watch(child: int, limits: dict[str, Any], started: float) -> str | None:
                     return None
                 os._exit(1)  # nobody waits any more, and all goes with the first process
             memory, cpu = _usage()
+            memory += _sockets() * socket_bytes
             if memory > limits["memory"]:
                 return "memory"
             if cpu > limits["cpu_seconds"]:
@@ -160,6 +161,12 @@ def _usage() -> tuple[int, float]:
         ticks += sum(int(field) for field in fields[11:15])
         memory += int(fields[21]) * _PAGE
     return memory, ticks / _TICKS + times.children_user + times.children_system
+
+
+def _sockets() -> int:
+    """How many sockets there are, also those that are open nowhere and only on their way."""
+    with open("/proc/self/net/sockstat", "rb") as file:
+        return int(file.readline().split()[-1])
 
 
 def _end(child: int) -> tuple[int, resource.struct_rusage]:

@@ -1,6 +1,5 @@
 """Reference pages in Markdown: what the code says, what its authors say, and what was executed."""
 
-import doctest
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -117,6 +116,8 @@ def _prose(symbol: Symbol, shown: dict[str, Shown]) -> Iterator[str]:
 def _without_examples(text: str) -> str:
     if ">>>" not in text:
         return text.strip()
+    import doctest
+
     try:
         pieces = doctest.DocTestParser().parse(text)
     except ValueError:

@@ -5,8 +5,6 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 
-from vulture import Vulture  # type: ignore[import-untyped]  # ships no types
-
 from sutazai.analysis.findings import Confidence, RawFinding
 from sutazai.analysis.parsing import Module, parent
 from sutazai.analysis.source import Source
@@ -39,6 +37,8 @@ def unused(
     A name that stands in a string, or in a file that is neither Python nor prose, counts as used:
     it may be looked up by it.
     """
+    from vulture import Vulture  # type: ignore[import-untyped]  # ships no types
+
     vulture = Vulture()
     unread = []
     for file, module in modules.items():

@@ -3,14 +3,15 @@
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
-
-import yaml
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sutazai.analysis.findings import RawFinding
 from sutazai.analysis.security.raw import found
 from sutazai.analysis.security.settings import is_dockerfile
 from sutazai.analysis.source import Source
+
+if TYPE_CHECKING:
+    import yaml
 
 _LARGEST = 1_000_000
 _MOST_NODES = 50_000
@@ -127,7 +128,9 @@ class _Reader:
     def __init__(self) -> None:
         self._left = _MOST_NODES
 
-    def read(self, node: yaml.Node | None, depth: int = 0) -> _Value:
+    def read(self, node: "yaml.Node | None", depth: int = 0) -> _Value:
+        import yaml
+
         self._left -= 1
         if node is None or self._left < 0 or depth > _DEEPEST:
             return _Value(None, 1, 1)
@@ -149,6 +152,8 @@ def scan_yaml(source: Source) -> Iterator[RawFinding]:
     path = PurePosixPath(source.file.lower())
     if path.suffix not in (".yml", ".yaml") or len(source.text) > _LARGEST:
         return
+    import yaml
+
     try:
         documents = list(yaml.compose_all(source.text, Loader=yaml.SafeLoader))
     except (yaml.YAMLError, RecursionError, ValueError):
