@@ -104,7 +104,9 @@ async def test_the_stream_is_as_the_specification_shows(server: Server, port: in
         assert stream.response.headers["content-type"].startswith("text/event-stream")
         assert stream.response.headers["cache-control"] == "no-cache"
         assert stream.response.headers["x-accel-buffering"] == "no"
-        assert await stream.next() == Told(None, "ping", "")
+        first = await stream.next()
+        assert first is not None
+        assert (first.event, first.data) == ("ping", "")
         task = await submit(server.user)
         told = await stream.until("task.completed", task["task_id"])
     assert told[-1].event == "message"
@@ -125,6 +127,27 @@ async def test_it_resumes_after_the_last_id(server: Server, port: int, how: str)
     headers = {} if how == "query" else {"last-event-id": str(cut.id)}
     async with listening(port, server.user, query, **headers) as stream:
         assert await stream.until("task.completed", task["task_id"]) == told[-2:]
+
+
+@pytest.mark.parametrize("beats", [0.05, 30.0])
+async def test_who_heard_nothing_yet_resumes_from_where_it_began(
+    server: Server, port: int, monkeypatch: pytest.MonkeyPatch, beats: float
+) -> None:
+    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", beats)
+    before = await submit(server.user)
+    await ended(server.user, before["task_id"])
+    async with listening(port, server.user, "?events=task.*") as stream:
+        first = await stream.next()
+        if beats < 1:
+            first = await stream.next()
+    assert first is not None
+    assert first.event == "ping"
+    task = await submit(server.user)
+    async with listening(port, server.user, "", **{"last-event-id": str(first.id)}) as stream:
+        told = await stream.until("task.completed", task["task_id"])
+    kinds = [one.json["event_type"] for one in told if task["task_id"] in one.data]
+    assert kinds == ["task.created", "task.assigned", "task.started", "task.completed"]
+    assert not any(before["task_id"] in one.data for one in told)
 
 
 @pytest.mark.parametrize("query", ["?events=task.completed", "?events=agent.*,task.completed"])

@@ -11,7 +11,9 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from sutazai.api import live, sockets, websocket
+from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events import streams
+from sutazai.events.feed import EventFeed
 from tests.api.server import (
     PATIENCE,
     Server,
@@ -146,6 +148,25 @@ async def test_another_subscribe_takes_the_place_of_the_first(server: Server, po
         assert await client.hear() == {"type": "pong"}
 
 
+async def test_a_subscribe_that_failed_leaves_nothing_behind(
+    server: Server, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def out_of_reach(_: EventFeed) -> tuple[int, int]:
+        raise SutazaiError(ErrorCode.DATABASE_ERROR, "The database is out of reach.")
+
+    async with talking(port) as client:
+        await client.log_in(token_of(server, "user"))
+        await client.subscribe("task.*")
+        with monkeypatch.context() as broken:
+            broken.setattr(EventFeed, "bounds", out_of_reach)
+            await client.say(type="subscribe", events=["task.*"], since=0)
+            refused = (await client.hear_until("error"))[-1]
+            assert refused["payload"]["code"] == "DATABASE_ERROR"
+        await client.subscribe("task.*")
+        task_id = (await submit(server.user))["task_id"]
+        await client.hear_until("task.completed", task_id)
+
+
 async def test_what_a_listener_may_not_read_never_reaches_it(server: Server, port: int) -> None:
     # Somebody to whom nothing happens but what happens here.
     listener = await new_user(server, "listens-to-a-socket", "user")
@@ -216,6 +237,7 @@ async def test_without_auth_there_is_no_subscription(server: Server, port: int) 
         '{"type": "subscribe", "since": "7"}',
         '{"type": "subscribe", "event": ["a"]}',
         "[" * 100_000,
+        '{"type": "ping", "x": ' + "[" * 50_000 + "]" * 50_000 + "}",
         '{"type": "ping", "x": "\\ud800"}',
     ],
 )

@@ -18,6 +18,9 @@ _LONGEST_REASON = 123
 
 _logger = structlog.get_logger(__name__)
 
+Refused = (msgspec.DecodeError, UnicodeEncodeError, RecursionError)
+"""What decoding raises for what is no message; the last for nesting without end."""
+
 
 class Ending(NamedTuple):
     """The code and the reason that the connection is closed with."""

@@ -74,7 +74,7 @@ class EventStreamResponse(Response):
             work = [
                 asyncio.create_task(_until_disconnected(receive)),
                 asyncio.create_task(self._guard(subscription, writer)),
-                asyncio.create_task(_forward(subscription, writer)),
+                asyncio.create_task(_forward(subscription, writer, self._after)),
             ]
             try:
                 await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -114,9 +114,10 @@ async def _until_disconnected(receive: Receive) -> None:
         pass
 
 
-async def _forward(subscription: Subscription, writer: _Writer) -> None:
-    # At once, so that the client knows that it is connected.
-    await writer.write(b"retry: %d\nevent: ping\ndata:\n\n" % _RETRY_MILLISECONDS)
+async def _forward(subscription: Subscription, writer: _Writer, after: int | None) -> None:
+    # At once, so that the client knows that it is connected, and from where to resume.
+    start = subscription.position if after is None else after
+    await writer.write(b"retry: %d\nevent: ping\nid: %d\ndata:\n\n" % (_RETRY_MILLISECONDS, start))
     while True:
         try:
             async with asyncio.timeout(HEARTBEAT_SECONDS):

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from sutazai import clock
 from sutazai.api.live import SEND_SECONDS, Listener
 from sutazai.api.services import Services
-from sutazai.api.sockets import STOPPING, TOO_SLOW, Conversation, Ending
+from sutazai.api.sockets import STOPPING, TOO_SLOW, Conversation, Ending, Refused
 from sutazai.errors import Detail, ErrorCode, SutazaiError
 from sutazai.events.model import Event
 from sutazai.events.streams import (
@@ -110,7 +110,7 @@ class LiveSocket(Conversation):
             try:
                 if ending := await self._obey(_decode(text)):
                     return ending
-            except (msgspec.DecodeError, UnicodeEncodeError) as error:
+            except Refused as error:
                 await self._complain(_not_understood(str(error)))
             except SutazaiError as error:
                 await self._complain(error)
@@ -167,6 +167,8 @@ class LiveSocket(Conversation):
             self._forwarding.cancel()
             await asyncio.wait([self._forwarding])
             await self._opened.aclose()
+            # Should there be no new one, the next `subscribe` must not go on with this.
+            self._forwarding = self._subscription = None
         subscribing = self._services.streams.subscribe(
             self._listener.sight, patterns, after=said.since
         )

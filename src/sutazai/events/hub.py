@@ -74,6 +74,12 @@ class EventHub:
 
         return unsubscribe
 
+    @property
+    def position(self) -> int:
+        """The id up to which subscribers have been told; for who is one."""
+        assert self._reader is not None
+        return self._reader.position
+
     async def settled_position(self) -> int:
         """The id up to which a reader may go now without missing what commits late."""
         if self._shared and self._reader is not None:

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from sutazai.errors import ErrorCode, SutazaiError, invalid
@@ -27,8 +27,10 @@ _SMALLEST_PAGE = 16
 # Events of the log that its readers hold together, about: who does not take his keeps them in
 # memory, and thousands may resume at once.
 _MOST_REPLAYED = 4_000
-# What is handed out at once, so that little stands between a slow client and its queue's end.
+# What is handed out at once, so that little stands between a slow client and its queue's end, and
+# who does not read it makes the server hold little. An event may be larger by itself.
 _MOST_AT_ONCE = 500
+_MOST_BYTES_AT_ONCE = 64 * 1024
 _PATTERN = re.compile(r"[a-z0-9_.*-]{1,64}")
 
 
@@ -90,6 +92,18 @@ class Batch:
         return found
 
 
+def _first_of(broadcasts: Iterable[Broadcast]) -> list[Broadcast]:
+    """As many of the first as may be handed out at once, at least one."""
+    first: list[Broadcast] = []
+    size = 0
+    for one in broadcasts:
+        size += len(one.event.data)
+        if first and (len(first) == _MOST_AT_ONCE or size > _MOST_BYTES_AT_ONCE):
+            break
+        first.append(one)
+    return first
+
+
 Sink = Callable[[Batch], bool]
 """Takes a batch at once, on the event loop, without waiting; False where it cannot."""
 
@@ -134,17 +148,33 @@ class _Matcher:
     """Which event types some patterns select; remembered, for there are few types."""
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
-        parts = (".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns)
-        self._expression = re.compile("|".join(parts)) if patterns else None
+        # No regular expression: with many stars that would try for ever what does not fit.
+        self._patterns = [pattern.split("*") for pattern in patterns]
         self._known: dict[str, bool] = {}
 
     def __call__(self, event_type: str) -> bool:
         found = self._known.get(event_type)
         if found is None:
-            expression = self._expression
-            found = expression is not None and expression.fullmatch(event_type) is not None
+            found = any(_fits(parts, event_type) for parts in self._patterns)
             self._known[event_type] = found
         return found
+
+
+def _fits(parts: Sequence[str], text: str) -> bool:
+    """Whether the parts stand in the text in order, the outer ones at its ends."""
+    if len(parts) == 1:
+        return text == parts[0]
+    first, *middle, last = parts
+    place, end = len(first), len(text) - len(last)
+    if place > end or not text.startswith(first) or not text.endswith(last):
+        return False
+    for part in middle:
+        # The earliest place leaves the most for what follows, so there is no going back.
+        found = text.find(part, place, end)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return True
 
 
 # Thousands of subscribers ask for the same few selections.
@@ -169,6 +199,13 @@ class _Replays:
         return max(_SMALLEST_PAGE, min(_PAGE, _MOST_REPLAYED // max(1, self._count)))
 
 
+class _Place(NamedTuple):
+    """Where a subscriber begins: after this id, which the log is read from if it is `behind`."""
+
+    position: int
+    behind: bool
+
+
 class Subscription:
     """One subscriber's place in the stream; `next` is for one caller at a time."""
 
@@ -178,7 +215,7 @@ class Subscription:
         replays: _Replays,
         sight: Sight,
         patterns: tuple[str, ...],
-        after: int | None,
+        start: _Place,
     ) -> None:
         self.sight = sight
         self._replays = replays
@@ -195,9 +232,9 @@ class Subscription:
         self._closed = False
         self.sink: Sink | None = None
         """Spares an idle subscriber's task from being woken for every event."""
-        self.position = after or 0
+        self.position = start.position
         """The id up to which everything was handed out or is not for this subscriber."""
-        self._stand(behind=after is not None)
+        self._stand(behind=start.behind)
 
     def _stand(self, *, behind: bool) -> None:
         self._replays.change(behind - self._behind)
@@ -206,7 +243,11 @@ class Subscription:
     def select(self, patterns: tuple[str, ...]) -> None:
         """Go on with other patterns, from the same place."""
         self._matches = _matcher(patterns)
-        self._queue = deque(one for one in self._queue if self._matches(one.event.event_type))
+        self._keep([one for one in self._queue if self._matches(one.event.event_type)])
+
+    def _keep(self, queued: Sequence[Broadcast]) -> None:
+        self._queue = deque(queued)
+        self._queued_bytes = sum(len(one.event.data) for one in queued)
 
     async def next(self) -> Batch | Reset:
         """The next events, at least one, as soon as there are any; a Reset where some are lost.
@@ -235,8 +276,9 @@ class Subscription:
                 self._idle = False
 
     def _taken(self) -> Batch:
-        count = min(len(self._queue), _MOST_AT_ONCE)
-        batch = Batch([self._queue.popleft() for _ in range(count)])
+        batch = Batch(_first_of(self._queue))
+        for _ in batch.broadcasts:
+            self._queue.popleft()
         self._queued_bytes -= batch.size
         self.position = batch.broadcasts[-1].event.id
         return batch
@@ -254,8 +296,7 @@ class Subscription:
             # Everything the hub delivered before this page was read is in it, and everything
             # since stands in the queue: caught up, with no event between.
             self._stand(behind=False)
-            self._queue = deque(one for one in self._queue if one.event.id > self.position)
-            self._queued_bytes = sum(len(one.event.data) for one in self._queue)
+            self._keep([one for one in self._queue if one.event.id > self.position])
         return [Broadcast(event) for event in page.events if self._matches(event.event_type)]
 
     def _start(self, reset: Reset) -> None:
@@ -289,7 +330,7 @@ class Subscription:
             self._queued_bytes = 0
             if self._behind:
                 self._missed = True  # the log has them; they are read from there
-            elif waits:
+            elif self._idle:
                 self._stand(behind=True)  # too much came at once for one who had read everything
             else:
                 self._overflowed = True
@@ -322,15 +363,18 @@ class EventStreams:
         self, sight: Sight, patterns: tuple[str, ...], *, after: int | None = None
     ) -> AsyncIterator[Subscription]:
         """Events after an id, or from now on; the patterns have been `checked_patterns`."""
-        if self._closed:
-            message = "The server is stopping; connect again in a moment."
-            raise SutazaiError(ErrorCode.SERVICE_UNAVAILABLE, message, retry_after=1)
-        subscription = Subscription(self._feed, self._replays, sight, patterns, after)
-        self._subscriptions.add(subscription)
+        async with self._subscribing:
+            if self._unsubscribe is None and not self._closed:
+                self._unsubscribe = await self._hub.subscribe(self._on_events)
+            if self._closed:
+                message = "The server is stopping; connect again in a moment."
+                raise SutazaiError(ErrorCode.SERVICE_UNAVAILABLE, message, retry_after=1)
+            place = _Place(self._hub.position, behind=False)
+            if after is not None:
+                place = _Place(after, behind=True)
+            subscription = Subscription(self._feed, self._replays, sight, patterns, place)
+            self._subscriptions.add(subscription)
         try:
-            async with self._subscribing:
-                if self._unsubscribe is None:
-                    self._unsubscribe = await self._hub.subscribe(self._on_events)
             if after is not None and (reset := await self._judged(after)):
                 subscription._start(reset)  # noqa: SLF001  # its other half
             yield subscription
@@ -353,8 +397,14 @@ class EventStreams:
         return Reset(after, position) if 0 < after < position or after > newest else None
 
     def _on_events(self, events: Sequence[Event]) -> None:
-        broadcasts = [Broadcast(event) for event in events]
-        newest = events[-1].id
+        left = [Broadcast(event) for event in events]
+        while left:
+            part = _first_of(left)
+            del left[: len(part)]
+            self._hand_out(part)
+
+    def _hand_out(self, broadcasts: Sequence[Broadcast]) -> None:
+        newest = broadcasts[-1].event.id
         selected: dict[_Selection, Batch] = {}
         for subscription in tuple(self._subscriptions):
             selection = subscription._selection  # noqa: SLF001  # its other half

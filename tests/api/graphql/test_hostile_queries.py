@@ -39,6 +39,9 @@ BOMBS = {
     "aliases in fragments": "{ ...F } fragment F on Query { "
     + " ".join(f"a{n}: me {{ userId }}" for n in range(MOST_ALIASES + 1))
     + " }",
+    "one field again and again": "{ " + "me { userId } " * 100 + "}",
+    "again and again in fragments": "{ ...F } fragment F on Query { ...G ...G } "
+    "fragment G on Query { " + "me { userId } " * 20 + "}",
     "doubling fragments": doubling(60),
     "fragment of itself": "{ ...A } fragment A on Query { ...A }",
     "fragments in a circle": "{ ...A } fragment A on Query { ...B ...B } "
@@ -90,6 +93,7 @@ async def test_tools_can_ask_for_the_schema(server: Server) -> None:
         "{ task { status } }",
         "{ task(taskId: 1) { status } }",
         "{ ...Missing }",
+        doubling(30).replace("me { userId }", "...Missing"),
         "query($x: Missing) { me { userId } }",
         "{ me @missing { userId } }",
         "{ tasks(status: nonsense) { total } }",

@@ -24,8 +24,10 @@ from tests.api.server import (
     on_a_socket,
     submit,
 )
+from tests.api.workflows import begun, obey, step
 
 EVENTS = "subscription($patterns: [String!], $since: ID) { events(patterns: $patterns, since: $since) { id eventType timestamp actor requestId data } }"  # noqa: E501  # one query
+EXECUTION = "subscription($id: String!) { execution(executionId: $id) { status stepsCompleted steps { status } } }"  # noqa: E501  # one query
 TASK = "subscription($id: String!) { task(taskId: $id) { taskId status progress result } }"
 
 
@@ -150,6 +152,29 @@ async def test_a_task_is_followed_to_its_end(server: Server, port: int, obedient
         assert await client.hear() == {"type": "complete", "id": "t"}
 
 
+async def test_an_execution_is_followed_to_its_end(
+    server: Server, port: int, obedient: Obedient
+) -> None:
+    execution = await begun(server.developer, obey("a", "wait"), step("b", "a"))
+    await obedient.running.wait()
+    async with talking(port) as client:
+        await client.begin(token_of(server, "developer"))
+        await client.subscribe("e", EXECUTION, id=execution)
+        seen = [(await client.hear())["payload"]["data"]["execution"]]
+        assert seen[0]["status"] == "running"
+        assert [one["status"] for one in seen[0]["steps"]] == ["running", "pending"]
+        obedient.gate.set()
+        while seen[-1]["status"] == "running":
+            seen.append((await client.hear())["payload"]["data"]["execution"])
+        assert [one["status"] for one in seen[-1]["steps"]] == ["completed", "completed"]
+        assert seen[-1]["stepsCompleted"] == 2
+        assert await client.hear() == {"type": "complete", "id": "e"}
+    async with talking(port) as client:
+        await client.begin(token_of(server, "viewer"))
+        await client.subscribe("e", EXECUTION, id=execution)
+        assert (await client.refusal("e"))["extensions"]["code"] == "FORBIDDEN"
+
+
 async def test_several_subscriptions_share_a_connection_and_end_alone(
     server: Server, port: int
 ) -> None:
@@ -246,6 +271,11 @@ async def test_another_protocol_is_refused(server: Server, port: int, protocol: 
         '{"type": "complete"}',
         '{"type": "connection_init", "payload": []}',
         "[" * 100_000,
+        '{"type": "ping", "payload": ' + "[" * 50_000 + "]" * 50_000 + "}",
+        '{"type": "subscribe", "payload": {"query": "x", "variables": {"x": '
+        + "[" * 50_000
+        + "]" * 50_000
+        + '}}, "id": "a"}',
         b"\x00\x01",
         b'{"type": "ping"}',
     ],

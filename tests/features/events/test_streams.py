@@ -67,9 +67,14 @@ async def types(subscription: Subscription, count: int) -> list[str]:
 async def test_a_new_subscriber_hears_what_comes_from_now_on(
     database: Database, fan: EventStreams
 ) -> None:
+    await write(database, event(0))
     async with fan.subscribe(ALL, EVERYTHING) as subscription:
+        start = subscription.position
+        assert start > 0
         await write(database, event(1), event(2))
-        assert len(await heard(subscription, 2)) == 2
+        ids = await heard(subscription, 2)
+        # Who goes away before anything has come can resume from where it began.
+        assert ids == [start + 1, start + 2]
         await write(database, event(3))
         assert len(await heard(subscription, 1)) == 1
     assert fan.subscribers == 0
@@ -129,6 +134,45 @@ async def test_patterns_select(database: Database, fan: EventStreams) -> None:
         subscription.select(("task.created",))
         await write(database, event(0, "agent.online"), event(0, "task.created"))
         assert await types(subscription, 1) == ["task.created"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "chosen"),
+    [
+        ("*", ["a.b", "a.bc", "b.a.b"]),
+        ("a.*", ["a.b", "a.bc"]),
+        ("*.b", ["a.b", "b.a.b"]),
+        ("*a*b*", ["a.b", "a.bc", "b.a.b"]),
+        ("a.*b", ["a.b"]),
+        ("a.b*b", []),
+        ("**.**", ["a.b", "a.bc", "b.a.b"]),
+        ("a.b", ["a.b"]),
+        # A backtracking matcher would be at this one for longer than there is time.
+        ("*" * 63 + "x", []),
+        ("*." * 31 + "x", []),
+    ],
+)
+async def test_a_star_stands_for_any_text(
+    database: Database, fan: EventStreams, pattern: str, chosen: list[str]
+) -> None:
+    kinds = ("a.b", "a.bc", "b.a.b")
+    async with fan.subscribe(ALL, (pattern, "end")) as subscription:
+        await write(database, *(event(0, kind) for kind in kinds), event(0, "end"))
+        assert await types(subscription, len(chosen) + 1) == [*chosen, "end"]
+
+
+async def test_events_that_are_no_longer_wanted_take_no_room(
+    database: Database, fan: EventStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MOST_QUEUED_BYTES", 400)  # some 12 bytes an event
+    async with fan.subscribe(ALL, EVERYTHING) as slow, fan.subscribe(ALL, EVERYTHING) as fast:
+        for _ in range(4):
+            slow.select(("a.*",))
+            await write(database, *(event(0, "a.x") for _ in range(20)))
+            await heard(fast, 20)
+            slow.select(("b.*",))
+        await write(database, event(0, "b.x"))
+        assert await types(slow, 1) == ["b.x"]
 
 
 @pytest.mark.parametrize("after", [None, 0])
@@ -218,10 +262,12 @@ async def test_who_is_behind_is_never_cut_off(
     assert len(ids) == 820
 
 
+@pytest.mark.parametrize("at_once", [500, 20])
 async def test_who_waits_is_not_cut_off_by_more_than_a_queue_at_once(
-    database: Database, fan: EventStreams, monkeypatch: pytest.MonkeyPatch
+    database: Database, fan: EventStreams, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(streams, "MOST_QUEUED", 50)
+    monkeypatch.setattr(streams, "_MOST_AT_ONCE", at_once)
     async with fan.subscribe(ALL, EVERYTHING) as subscription:
         for _ in range(3):
             waiting = asyncio.create_task(heard(subscription, 100))
@@ -231,6 +277,32 @@ async def test_who_waits_is_not_cut_off_by_more_than_a_queue_at_once(
             await write(database, *[event(n) for n in range(100)])
             ids = await waiting
             assert ids == list(range(ids[0], ids[0] + 100))
+
+
+@pytest.mark.parametrize("sinks", [False, True])
+async def test_no_more_than_a_little_is_handed_out_at_once(
+    database: Database, fan: EventStreams, *, sinks: bool
+) -> None:
+    sizes: list[int] = []
+    ids: list[int] = []
+
+    def take(batch: Batch) -> bool:
+        sizes.append(batch.size)
+        ids.extend(one.id for one in batch.events)
+        return True
+
+    large = NewEvent("task.output", {"text": "x" * 2_000}, SYSTEM, "tasks", None)
+    async with fan.subscribe(ALL, EVERYTHING) as subscription:
+        if sinks:  # which takes every other batch, as one whose client is now and then behind
+            subscription.sink = lambda batch: len(sizes) % 2 == 0 and take(batch)
+        await write(database, *[large for _ in range(100)])
+        async with asyncio.timeout(PATIENCE):
+            while len(ids) < 100:
+                batch = await subscription.next()
+                assert isinstance(batch, Batch)
+                take(batch)
+    assert ids == list(range(ids[0], ids[0] + 100))
+    assert max(sizes) <= 64 * 1024
 
 
 async def test_a_sink_gets_what_comes_while_its_subscriber_waits(

@@ -4,7 +4,8 @@ Each fragment is measured once, because a library that expands them one by one c
 ever by a short query: `fragment A { ...B ...B } fragment B { ...C ...C }` and so on.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from graphql import (
@@ -28,6 +29,8 @@ DEEPEST = 10
 MOST_FIELDS = 300
 """Fields of a query, fragments counted as often as they are used."""
 MOST_ALIASES = 20
+MOST_PAIRS = 1_000
+"""Of fields of one name in one place, which validation compares each with each."""
 MOST_LISTED = 200
 """Tasks, workflows and executions that one request may list, over all its lists."""
 MOST_STEPS = 2_000
@@ -72,6 +75,9 @@ def parsed(query: str, operation_name: str | None) -> DocumentNode:
         _check(measure.of_set(one.selection_set, 0)._replace(depth=0))
     for operation in operations:
         _check(measure.of_set(operation.selection_set, 0))
+    for definition in (*fragments.values(), *operations):
+        if (pairs := measure.pairs([definition.selection_set])) > MOST_PAIRS:
+            raise _too("repetitive", pairs, "pairs of fields of one name in one place", MOST_PAIRS)
     return document
 
 
@@ -113,6 +119,30 @@ class _Measure:
             sum(one.aliases for one in sizes),
             max((one.branches for one in sizes), default=0),
         )
+
+    def pairs(self, sets: Sequence[SelectionSetNode]) -> int:
+        """How many fields are to be merged with how many others; for what `of_set` has bounded."""
+        places: dict[str, list[FieldNode]] = {}
+        for field in self._fields(sets):
+            place = field.name if field.alias is None else field.alias
+            places.setdefault(place.value, []).append(field)
+        found = 0
+        for same in places.values():
+            found += len(same) * (len(same) - 1) // 2
+            found += self.pairs([one.selection_set for one in same if one.selection_set])
+        return found
+
+    def _fields(self, sets: Sequence[SelectionSetNode]) -> Iterator[FieldNode]:
+        for selection in itertools.chain.from_iterable(one.selections for one in sets):
+            if isinstance(selection, FieldNode):
+                yield selection
+            elif isinstance(selection, InlineFragmentNode):
+                yield from self._fields([selection.selection_set])
+            elif isinstance(selection, FragmentSpreadNode):
+                name = selection.name.value
+                # One without fields could spread others without end.
+                if name in self._fragments and self._known[name].fields:
+                    yield from self._fields([self._fragments[name].selection_set])
 
     def _of(self, selection: SelectionNode, level: int) -> _Size:
         if isinstance(selection, FieldNode):

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from sutazai.api.live import Listener
 from sutazai.api.requests import credential_in
 from sutazai.api.services import Services
-from sutazai.api.sockets import STOPPING, TOO_SLOW, Conversation, Ending
+from sutazai.api.sockets import STOPPING, TOO_SLOW, Conversation, Ending, Refused
 from sutazai.errors import ErrorCode, SutazaiError
 from sutazai.events.streams import Closed, Subscription, TooSlow
 from sutazai.identity.tokens import unauthorized
@@ -116,7 +116,7 @@ class GraphQLSocket(Conversation):
                 return text
             try:
                 said = _decode(text)
-            except (msgspec.DecodeError, UnicodeEncodeError) as error:
+            except Refused as error:
                 return Ending(4400, f"Not a message of {PROTOCOL}: {error}.")
             if ending := await self._obey(said):
                 return ending
@@ -161,7 +161,7 @@ class GraphQLSocket(Conversation):
 
         try:
             operation = msgspec.json.decode(said.payload, type=Operation)
-        except msgspec.DecodeError as error:
+        except Refused as error:
             return Ending(4400, f"Not an operation: {error}.")
         context = Context(self._services, self._listener, self._scope)
         if len(self._running) >= MOST_SUBSCRIPTIONS:

@@ -6,11 +6,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import strawberry
 
 from sutazai import clock
-from sutazai.api.graphql.arguments import task_id_of
+from sutazai.api.graphql.arguments import execution_id_of, task_id_of
 from sutazai.api.graphql.context import Context
 from sutazai.api.graphql.nodes import node, subscription
 from sutazai.api.graphql.objects import Event, Info, Task, task_of
 from sutazai.api.graphql.scalars import Json, Moment
+from sutazai.api.graphql.workflow_objects import Execution, execution_of
 from sutazai.errors import SutazaiError, invalid
 from sutazai.events import streams
 from sutazai.events.streams import Reset, checked_patterns
@@ -63,6 +64,24 @@ class Subscription:
                     return
                 await _concerned(place, wanted)
 
+    @subscription
+    async def execution(self, info: Info, execution_id: str) -> AsyncGenerator[Execution, None]:
+        """An execution as it is now, and again whenever something of it has, until it has ended.
+
+        One's own, or any with `read` on workflows. Changes that come faster than they are read are
+        told as one.
+        """
+        context = info.context
+        wanted = execution_id_of(execution_id)
+        async with _subscribed(context, ("workflow.*",), None) as place:
+            while True:
+                context.renew()
+                execution = await execution_of(info, wanted)
+                yield Execution.of(execution)
+                if execution.status.is_final:
+                    return
+                await _concerned(place, wanted)
+
 
 @contextlib.asynccontextmanager
 async def _subscribed(
@@ -74,11 +93,11 @@ async def _subscribed(
         yield place
 
 
-async def _concerned(place: streams.Subscription, task_id: str) -> None:
-    """Wait for events about the task."""
+async def _concerned(place: streams.Subscription, name: str) -> None:
+    """Wait for events about the task or the execution of this id."""
     while True:
         found = await place.next()
-        if isinstance(found, Reset) or any(task_id in event.data for event in found.events):
+        if isinstance(found, Reset) or any(name in event.data for event in found.events):
             return
 
 
