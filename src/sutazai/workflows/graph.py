@@ -10,6 +10,7 @@ from sutazai.errors import Detail
 from sutazai.workflows.expressions import Expression, ExpressionError, compiled
 from sutazai.workflows.model import (
     APPROVAL,
+    MOST_EXECUTIONS_AT_ONCE,
     SUB_WORKFLOW,
     Compensate,
     Definition,
@@ -232,6 +233,11 @@ def _kind(number: int, step: Step) -> list[Detail]:
     if (step.workflow_id is not None) != (step.type == SUB_WORKFLOW):
         message = f"Goes with the type {SUB_WORKFLOW!r}, and only with it"
         found.append(_detail(number, "workflow_id", message))
+    each = step.for_each
+    is_workflow = step.type == SUB_WORKFLOW
+    if is_workflow and each is not None and each.concurrency > MOST_EXECUTIONS_AT_ONCE:
+        message = f"Workflows are executed for at most {MOST_EXECUTIONS_AT_ONCE} items at once"
+        found.append(_detail(number, "for_each.concurrency", message))
     found += [
         _detail(number, name, f"A step of the type {step.type!r} has none")
         for name in _UNUSED.get(step.type, ())

@@ -15,6 +15,8 @@ MOST_STEPS = 1_000
 MOST_ITEMS = 10_000
 MOST_CONCURRENCY = 1_000
 DEFAULT_CONCURRENCY = 100
+MOST_EXECUTIONS_AT_ONCE = 100
+"""Items of one step that are executed as workflows at a time; each is begun by itself."""
 MOST_DEPTH = 5
 """How deep executions may start executions."""
 DEFAULT_APPROVAL_SECONDS = 7 * 24 * 3600.0

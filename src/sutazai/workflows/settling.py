@@ -37,7 +37,7 @@ APPROVAL_KIND = "workflow_approval"
 RESOURCE = "workflows"
 
 # What beginning one of these takes, in the measure of `Budget`.
-_WORK_OF_ITEM, _WORK_OF_TASK, _WORK_OF_EXECUTION = 3, 40, 60
+_WORK_OF_ITEM, _WORK_OF_TASK, _WORK_OF_EXECUTION = 3, 40, 1_000
 
 _ENDED = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED})
 

@@ -185,6 +185,8 @@ def test_each_mistake_names_the_step_and_the_field() -> None:
     }
     each = {**sub, "agent": None, "for_each": {"items": "input.all"}, "config": {"y": 1}}
     assert fields({**each, "input": {"n": "item"}}) == {}
+    many = {**each, "for_each": {"items": "input.all", "concurrency": 101}}
+    assert fields(many).keys() == {"steps.0.for_each.concurrency"}
 
 
 def test_expressions_are_read_when_the_workflow_is_made() -> None:
