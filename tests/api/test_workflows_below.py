@@ -2,6 +2,9 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
+
+import sqlalchemy as sa
 
 from tests.api.agents import Obedient
 from tests.api.server import JSON, PATIENCE, Server, error_of
@@ -319,3 +322,22 @@ async def test_items_that_are_tried_again_later_hold_nobody_up_until_then(server
         assert (answer.status_code, answer.json().get("status")) == (200, status)
     assert [await answered(0, True), await answered(1, True)] == [first, second]
     assert (await over(server.developer, execution_id))["status"] == "completed"
+
+
+async def test_what_is_below_is_read_once_however_many_ways_lead_there(server: Server) -> None:
+    said: list[str] = []
+
+    def hear(*given: Any) -> None:
+        said.append(given[2])
+
+    below = await created(server.developer, step("a"))
+    sa.event.listen(sa.Engine, "before_cursor_execute", hear)
+    try:
+        # Each executes the one below it many times: 40 ** 4 ways lead down from the uppermost.
+        for _ in range(4):
+            subs = [step(f"s{n}", type="workflow", workflow_id=below) for n in range(40)]
+            said.clear()
+            below = await created(server.developer, *subs)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", hear)
+    assert sum("FROM workflows" in one for one in said) < 20

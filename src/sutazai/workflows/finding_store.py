@@ -163,3 +163,11 @@ def executing(connection: Connection, workflow_id: str) -> list[str]:
         for one in found
         if any(step.workflow_id == workflow_id for step in one.definition.steps)
     )
+
+
+def hold_workflows(connection: Connection, workflow_ids: Iterable[str]) -> None:
+    """Lock workflows for this transaction, in the order of their ids."""
+    ids = sorted(workflow_ids)
+    if ids:
+        query = select(WORKFLOWS.c.workflow_id).where(WORKFLOWS.c.workflow_id.in_(ids))
+        connection.execute(query.order_by(WORKFLOWS.c.workflow_id).with_for_update()).all()
