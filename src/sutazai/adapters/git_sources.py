@@ -17,6 +17,8 @@ _LONGEST = 2048
 _PRINTABLE = re.compile(r"[!-\[\]-~]+")  # ASCII without spaces and backslashes
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _BRANCH = re.compile(r"[A-Za-z0-9_](?:[\w./+#@=-]{0,200}[\w+#=-])?", re.ASCII)
+_STEPS = re.compile(r"(?:[~^][0-9]{0,3}){0,10}")
+_MOST_STEPS = 100
 _WRONG = "`repository` must be an https URL such as https://github.com/user/repo"
 
 
@@ -112,3 +114,36 @@ def checked_branch(branch: str | None) -> str | None:
     if not _BRANCH.fullmatch(branch) or ".." in branch or "//" in branch or "@{" in branch:
         raise InputError("`branch` must be the name of a branch or tag, or a commit's id.")
     return branch
+
+
+class Revision(msgspec.Struct, frozen=True, kw_only=True):
+    """A commit by a name, None for the default branch, and the steps back from there.
+
+    `depth` is how many commits deep the history must be for these steps to be in it.
+    """
+
+    branch: str | None
+    steps: str
+    depth: int
+
+
+def checked_revision(field: str, revision: str) -> Revision:
+    """What a user calls a commit in a repository that is fetched. Raises InputError."""
+    at = min((revision.find(sign) for sign in "~^" if sign in revision), default=len(revision))
+    name, steps = revision[:at], revision[at:]
+    if not _STEPS.fullmatch(steps):
+        raise InputError(
+            f"`{field}` must be a branch, a tag or a commit, with `~` and `^` after it."
+        )
+    counts = [int(number or 1) for number in re.findall(r"~([0-9]*)", steps)]
+    depth = 1 + sum(counts) + steps.count("^")
+    if depth > _MOST_STEPS:
+        raise InputError(f"`{field}` goes more than {_MOST_STEPS} commits back; name it by its id.")
+    try:
+        branch = None if name == "HEAD" else checked_branch(name)
+    except InputError:
+        raise InputError(
+            f"`{field}` must be the name of a branch or tag, or a commit's id, which may have `~` "
+            "and `^` after it."
+        ) from None
+    return Revision(branch=branch, steps=steps, depth=depth)

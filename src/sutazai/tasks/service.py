@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 import structlog
 
@@ -18,7 +17,8 @@ from sutazai.events.hub import EventHub
 from sutazai.events.model import NewEvent, Origin
 from sutazai.events.waiting import Waiters
 from sutazai.limits.idempotency import Replayable
-from sutazai.tasks import dependencies, listing_store, store, waiting_store
+from sutazai.tasks import dependencies, listing_store, orphans, store, waiting_store
+from sutazai.tasks.dependencies import Ends
 from sutazai.tasks.estimates import Estimator
 from sutazai.tasks.model import (
     NewTask,
@@ -41,23 +41,12 @@ _logger = structlog.get_logger(__name__)
 _FINAL_EVENTS = frozenset({"task.completed", "task.failed", "task.cancelled"})
 
 CheckUrl = Callable[[str], Awaitable[None]]
+CheckInput = Callable[[TaskDraft], Awaitable[None]]
 
 
 _Seen = tuple[Task, str | None]
 """A task, and its result as JSON text where that was looked for."""
 _Look = Callable[[str, Connection], _Seen | None]
-
-
-class Ends(Protocol):
-    """Who runs the hooks around tasks' ends."""
-
-    def before_tasks_end(self, connection: Connection, task_ids: Sequence[str]) -> None:
-        """Take the locks that come before those of these tasks, which may be about to end."""
-        ...
-
-    def task_ended(self, connection: Connection, over: Sequence[TaskEnded], now: int) -> None:
-        """Tell whatever waits for these tasks; in the transaction that ends them."""
-        ...
 
 
 class Tasks:
@@ -71,16 +60,19 @@ class Tasks:
         directory: AgentDirectory,
         ends: Ends,
         check_callback_url: CheckUrl,
+        check_input: CheckInput | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         """`ends` is told of the ends that this service brings about.
 
-        `check_callback_url` raises VALIDATION_ERROR for a URL that may not be called.
+        `check_callback_url` raises VALIDATION_ERROR for a URL that may not be called, `check_input`
+        for metadata that whoever may do the task would refuse.
         """
         self._database = database
         self._directory = directory
         self._ends = ends
         self._check_callback_url = check_callback_url
+        self._check_input = check_input
         self._tracing = tracing
         self._estimator = Estimator(database=database, directory=directory)
         self._waiters = Waiters(hub, id_field="task_id", ended_by=_FINAL_EVENTS)
@@ -119,6 +111,8 @@ class Tasks:
             # An agent may have joined a moment ago, and through another process.
             await self._directory.refresh()
         self._check(draft)
+        if self._check_input is not None:
+            await self._check_input(draft)
         await self.check_callback(draft)
         self._estimator.keep_fresh(draft.type)
         with span(self._tracing, f"create {draft.type}", kind=Kind.PRODUCER) as current:
@@ -185,6 +179,7 @@ class Tasks:
         if not drafts:
             return []
         now = clock.now()
+        gone = orphans.pins_gone(connection, drafts, self._directory)
         new, queue, events, accepted = [], [], [], []
         for draft in drafts:
             task_id = ids.new_uuid()
@@ -195,7 +190,7 @@ class Tasks:
                 reason = PendingReason.DEPENDENCY
             elif delayed:
                 reason = PendingReason.SCHEDULED
-            elif not self._directory.serves(draft.type, draft.agent):
+            elif draft.agent in gone or not self._directory.serves(draft.type, draft.agent):
                 reason = dependencies.lacking(draft.type, draft.agent, self._directory)
             status = TaskStatus.PENDING if reason else TaskStatus.QUEUED
             new.append(NewTask(task_id, draft, status, reason))
@@ -375,6 +370,8 @@ class Tasks:
             try:
                 await self._directory.refresh_when_stale(at_least_every=3)
                 while await self._database.run(self._release_waiting):
+                    pass
+                while await self._database.run(partial(orphans.end_stranded, ends=self._ends)):
                     pass
             except SutazaiError as error:
                 _logger.warning("tasks.release_failed", reason=error.message)
