@@ -171,8 +171,10 @@ _QUOTED = re.compile(r"`+([^`]+)`+")
 _NAMES = re.compile(
     r"""
     (?<![\w/.-])(?:
-        /?(?:[\w-]+/)+[\w.-]*\w            # a path
-      | \w+(?:\.\w+)+                      # a.dotted name, a file, a version, an address
+        /[\w.-]+(?:/[\w.-]+)*\w             # /a/path, from the root
+      | (?:[\w.-]+/)+[\w-]+\.\w+           # a/file.py; "input/output" is prose
+      | (?:[\w.-]+/){2,}[\w.-]*\w          # a/longer/path
+      | (?!(?:e\.g|i\.e)\b)\w+(?:\.\w+)+   # a.dotted name, a file, a version, an address
       | \w+(?=\()                          # a call()
       | \w*_\w+                            # snake_case
       | [a-z]+[A-Z]\w* | [A-Z][a-z]+[A-Z]\w*   # camelCase, CamelCase

@@ -178,8 +178,21 @@ CASES: dict[str, tuple[str, list[str]]] = {
             if len(items) > 1:
                 items.sort()
                 items.reverse()
+
+        def flipencode(text: str) -> str:
+            turned = [chr(ord(letter) ^ 1) for letter in text]
+            return "".join(turned)
+
+        def flipdecode(text: str) -> str:
+            turned = [chr(ord(letter) ^ 1) for letter in text]
+            return "".join(turned)
         """,
-        ['monkeypatch.setattr(inline, "SEEN", {})', "inline.SEEN ==", "assert items == ["],
+        [
+            'monkeypatch.setattr(inline, "SEEN", {})',
+            "inline.SEEN ==",
+            "assert items == [",
+            "assert flipdecode(flipencode(",
+        ],
     ),
     "types": (
         """

@@ -57,6 +57,9 @@ async def pool() -> AsyncIterator[AnalysisPool]:
     [
         ("It rounds the total to 2 places.", None),
         ("`round()` is used, in shop/cart.py.", None),
+        ("It matters for input/output, e.g. of callers, i.e. of others.", None),
+        ("It breaks /etc/shop and more.", "/etc/shop"),
+        ("It breaks shop/views/orders too.", "shop/views/orders"),
         ("`floor` is used.", "floor"),
         ("It calls apply_discount for each.", "apply_discount"),
         ("It breaks shop/order.py.", "shop/order.py"),

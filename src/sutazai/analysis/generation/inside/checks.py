@@ -14,7 +14,7 @@ from sutazai.analysis.generation.inside.observing import staged
 from sutazai.analysis.generation.inside.tracing import Arc
 from sutazai.analysis.generation.inside.values import MODULE
 
-_LONGEST_PRODUCED = 100
+_LONGEST_PRODUCED = 40
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """Chosen checks with less in them: what a search tried on its way is not what a test needs."""
 
+import ast
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,7 +14,8 @@ from sutazai.analysis.generation.inside.mutants import Mutant
 from sutazai.analysis.generation.inside.selecting import Chosen, cost
 
 _ROUNDS = 3
-_CANDIDATES = 5
+_CANDIDATES = 8
+_SHORT = 12
 _PLAIN = ("0", "1", "'abc'")
 
 
@@ -99,6 +102,21 @@ def _simpler(case: Case, target: Target, explorer: Explorer) -> Iterator[Case]:
         elif not name.startswith("$") and (value[:1] in "[{(" or value.startswith("lambda")):
             for plain in _PLAIN:
                 yield case.with_argument(name, plain)
+        for shorter in _halves(value):
+            yield case.with_argument(name, shorter)
     plainest = explorer.plainest_receiver(target)
     if case.receiver and plainest and plainest != case.receiver:
         yield replace(case, receiver=plainest)
+
+
+def _halves(expression: str) -> Iterator[str]:
+    """Each half of a long text, of bytes, or of what a stream is made of."""
+    stream = re.fullmatch(r"(io\.\w+\()(.+)(\))", expression)
+    before, inner, after = stream.groups() if stream else ("", expression, "")
+    try:
+        value = ast.literal_eval(inner)
+    except (ValueError, SyntaxError, TypeError):
+        return
+    if isinstance(value, str | bytes) and len(value) > _SHORT:
+        middle = len(value) // 2
+        yield from (f"{before}{half!r}{after}" for half in (value[:middle], value[middle:]))
