@@ -197,7 +197,9 @@ async def _start_work(
         settings, database, handlers, agents, models, instruments, tracing
     )
     tasks = make_tasks(database, hub, directory, runner, guard, tracing)
-    assignments, outside = make_outside(settings, database, runner, directory, builtin, instruments)
+    assignments, outside = make_outside(
+        settings, database, runner, directory, builtin, instruments, tracing
+    )
     workflows = make_workflows(database, tasks, directory, agents, models)
     workspace = str(settings.workspace.absolute())
     findings = Findings(database=database, tasks=tasks, workspace=workspace)

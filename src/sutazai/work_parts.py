@@ -136,6 +136,7 @@ def make_outside(
     directory: AgentDirectory,
     builtin: Sequence[Agent],
     instruments: Instruments,
+    tracing: Tracing | None,
 ) -> tuple[Assignments, OutsideAgents]:
     """The work of agents from outside, and who may be one."""
     assignments = Assignments(
@@ -143,6 +144,7 @@ def make_outside(
         runner=runner,
         lease_seconds=settings.lease_seconds,
         instruments=instruments,
+        tracing=tracing,
     )
     outside = OutsideAgents(
         database=database,

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -19,7 +18,8 @@ from sutazai.events import log
 from sutazai.events.hub import EventHub
 from sutazai.events.model import Event, NewEvent, Origin
 from sutazai.limits.idempotency import Replayable
-from sutazai.tasks import dependencies, listing_store, store, waiting_store
+from sutazai.tasks import dependencies, listing_store, orphans, store, waiting_store
+from sutazai.tasks.dependencies import Ends
 from sutazai.tasks.estimates import Estimator
 from sutazai.tasks.model import (
     NewTask,
@@ -48,18 +48,6 @@ CheckInput = Callable[[TaskDraft], Awaitable[None]]
 _Seen = tuple[Task, str | None]
 """A task, and its result as JSON text where that was looked for."""
 _Look = Callable[[str, Connection], _Seen | None]
-
-
-class Ends(Protocol):
-    """Who runs the hooks around tasks' ends."""
-
-    def before_tasks_end(self, connection: Connection, task_ids: Sequence[str]) -> None:
-        """Take the locks that come before those of these tasks, which may be about to end."""
-        ...
-
-    def task_ended(self, connection: Connection, over: Sequence[TaskEnded], now: int) -> None:
-        """Tell whatever waits for these tasks; in the transaction that ends them."""
-        ...
 
 
 class Tasks:
@@ -192,6 +180,7 @@ class Tasks:
         if not drafts:
             return []
         now = clock.now()
+        gone = orphans.pins_gone(connection, drafts, self._directory)
         new, queue, events, accepted = [], [], [], []
         for draft in drafts:
             task_id = ids.new_uuid()
@@ -202,7 +191,7 @@ class Tasks:
                 reason = PendingReason.DEPENDENCY
             elif delayed:
                 reason = PendingReason.SCHEDULED
-            elif not self._directory.serves(draft.type, draft.agent):
+            elif draft.agent in gone or not self._directory.serves(draft.type, draft.agent):
                 reason = dependencies.lacking(draft.type, draft.agent, self._directory)
             status = TaskStatus.PENDING if reason else TaskStatus.QUEUED
             new.append(NewTask(task_id, draft, status, reason))
@@ -392,6 +381,8 @@ class Tasks:
             try:
                 await self._directory.refresh_when_stale(at_least_every=3)
                 while await self._database.run(self._release_waiting):
+                    pass
+                while await self._database.run(partial(orphans.end_stranded, ends=self._ends)):
                     pass
             except SutazaiError as error:
                 _logger.warning("tasks.release_failed", reason=error.message)
