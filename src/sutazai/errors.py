@@ -22,6 +22,20 @@ class ErrorCode(StrEnum):
     DATABASE_ERROR = "DATABASE_ERROR"
 
 
+REFUSALS = frozenset(
+    {
+        ErrorCode.BAD_REQUEST,
+        ErrorCode.UNAUTHORIZED,
+        ErrorCode.FORBIDDEN,
+        ErrorCode.NOT_FOUND,
+        ErrorCode.CONFLICT,
+        ErrorCode.VALIDATION_ERROR,
+        ErrorCode.RATE_LIMIT_EXCEEDED,
+    }
+)
+"""What was asked for cannot be had; the other codes say that somebody failed to do it."""
+
+
 class Detail(NamedTuple):
     """What is wrong with one field of the input."""
 

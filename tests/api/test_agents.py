@@ -88,13 +88,20 @@ async def test_metrics_are_null_before_the_first_task_and_measured_after(
         "cache_hit_rate": None,
     }
     good = await submit(fresh_server.user, "code_review", metadata={"code": "x = 1\n"})
-    bad = await submit(fresh_server.user, "code_review", metadata={"code": 5})
     await ended(fresh_server.user, good["task_id"])
-    await ended(fresh_server.user, bad["task_id"])
     metrics = (await fresh_server.admin.get(path)).json()["metrics"]
-    assert (metrics["tasks_completed"], metrics["success_rate"]) == (1, 0.5)
-    assert metrics["error_rate"] == 0.5
+    assert (metrics["tasks_completed"], metrics["success_rate"]) == (1, 1)
+    assert metrics["error_rate"] == 0
     assert metrics["average_duration"] > 0
+
+
+async def test_a_refused_input_is_no_error_of_the_agent(fresh_server: Server) -> None:
+    for metadata in ({"code": 5}, {"file_path": "/nowhere.py"}):
+        bad = await submit(fresh_server.user, "code_review", metadata=metadata)
+        over = await ended(fresh_server.user, bad["task_id"])
+        assert over["error"]["code"] == "VALIDATION_ERROR"
+    metrics = (await fresh_server.admin.get(f"/agents/{REVIEWER}")).json()["metrics"]
+    assert (metrics["error_rate"], metrics["success_rate"]) == (None, None)
 
 
 async def test_a_change_of_configuration_reaches_the_next_task(

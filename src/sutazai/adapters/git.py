@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -18,15 +18,23 @@ import msgspec
 
 from sutazai.adapters import git_files
 from sutazai.adapters.git_process import Git, Watched
-from sutazai.adapters.git_sources import Source, Sources, checked_branch
+from sutazai.adapters.git_sources import (
+    Revision,
+    Source,
+    Sources,
+    checked_branch,
+    checked_revision,
+)
 from sutazai.analysis.globs import InputError
-from sutazai.analysis.repositories import Checkout, RepositoryUnavailable
+from sutazai.analysis.repositories import Checkout, Range, RepositoryUnavailable
 from sutazai.analysis.workspace import Skipped
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _OLDEST_GIT = (2, 37)
 _NEW, _TREE, _NOTE, _LOCK = "new-", "tree", "note", "lock"
 _FETCHED = "refs/fetched/it"
+_DEEPER = (20, 80, 300)
+"""How many commits more are fetched each time while a range is not whole; then it stays cut."""
 _SKIPS_TOLD = 100
 _LEFT_SECONDS = 3600
 
@@ -92,6 +100,73 @@ class GitRepositories:
         finally:
             os.close(held)
 
+    @asynccontextmanager
+    async def commits(self, url: str, base: str, head: str | None) -> AsyncIterator[Range]:
+        """Two commits and the history between them; not kept, for ranges seldom come twice."""
+        wanted = [checked_revision("base", base), checked_revision("head", head or "HEAD")]
+        source = await self._sources.admitted(url)
+        await self._prepare()
+        found = [await self._resolved(source, one.branch) for one in wanted]
+        await asyncio.to_thread(self._make_room)
+        aside = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=_NEW, dir=self._folder))
+        try:
+            repository = aside / _TREE / ".git"
+            repository.parent.mkdir()
+            await self._make_repository(repository, found[0][1])
+            names = [f"{_FETCHED}-{number}" for number in range(len(found))]
+            refs = [f"+{ref}:{name}" for (ref, _), name in zip(found, names, strict=True)]
+            depth = max(one.depth for one in wanted)
+            await self._download(source, repository, refs, f"--depth={depth}")
+            start, end = [
+                await self._commit(repository, f"{name}{one.steps}", one)
+                for name, one in zip(names, wanted, strict=True)
+            ]
+            for more in _DEEPER:
+                if not await self._is_cut(repository, start, end):
+                    break
+                await self._download(source, repository, refs, f"--deepen={more}")
+            yield Range(root=str(repository.parent), repository=url, base=start, head=end)
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True))
+
+    async def _commit(self, repository: Path, name: str, wanted: Revision) -> str:
+        try:
+            said = await self._git.run(
+                "rev-parse", "--verify", "-q", f"{name}^{{commit}}", folder=repository
+            )
+        except InputError:
+            told = f"{wanted.branch or 'HEAD'}{wanted.steps}"
+            raise InputError(f"The repository has no commit {told!r}.") from None
+        return said.decode().strip()
+
+    async def _is_cut(self, repository: Path, base: str, head: str) -> bool:
+        """Whether history ends, for not having been fetched, in the middle of a range."""
+        shallow = repository / "shallow"
+        if not shallow.is_file():
+            return False
+        ends = set(shallow.read_text().split())
+        listed = await self._git.run("rev-list", head, f"^{base}", folder=repository)
+        return not ends.isdisjoint(listed.decode().split())
+
+    async def _make_repository(self, place: Path, commit: str) -> None:
+        """An empty one for objects that are named as `commit` is."""
+        digest = "sha256" if len(commit) == 64 else "sha1"
+        await self._git.run(
+            *("init", "-q", "--bare", "--template=", f"--object-format={digest}", place.name),
+            folder=place.parent,
+        )
+
+    async def _download(
+        self, source: Source, repository: Path, refs: Sequence[str], depth: str
+    ) -> None:
+        options = ("-q", depth, "--no-tags", "--no-write-fetch-head", "--no-auto-gc")
+        await self._git.run(
+            *("fetch", *options, "--no-recurse-submodules", "--", source.url, *refs),
+            folder=repository,
+            settings=source.settings,
+            watched=Watched(folder=repository, most_bytes=self._most),
+        )
+
     async def _prepare(self) -> None:
         if self._usable:
             return
@@ -138,19 +213,8 @@ class GitRepositories:
         aside = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=_NEW, dir=self._folder))
         try:
             repository = aside / "git"
-            digest = "sha256" if len(commit) == 64 else "sha1"
-            await self._git.run(
-                *("init", "-q", "--bare", "--template=", f"--object-format={digest}", "git"),
-                folder=aside,
-            )
-            options = ("-q", "--depth=1", "--no-tags", "--no-write-fetch-head", "--no-auto-gc")
-            await self._git.run(
-                *("fetch", *options, "--no-recurse-submodules", "--", source.url),
-                f"+{ref}:{_FETCHED}",
-                folder=repository,
-                settings=source.settings,
-                watched=Watched(folder=repository, most_bytes=self._most),
-            )
+            await self._make_repository(repository, commit)
+            await self._download(source, repository, [f"+{ref}:{_FETCHED}"], "--depth=1")
             said = await self._git.run(
                 "rev-parse", "--verify", "-q", f"{_FETCHED}^{{commit}}", folder=repository
             )

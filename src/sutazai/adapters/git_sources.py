@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -17,6 +17,8 @@ _LONGEST = 2048
 _PRINTABLE = re.compile(r"[!-\[\]-~]+")  # ASCII without spaces and backslashes
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _BRANCH = re.compile(r"[A-Za-z0-9_](?:[\w./+#@=-]{0,200}[\w+#=-])?", re.ASCII)
+_STEPS = re.compile(r"(?:[~^][0-9]{0,3}){0,10}")
+_MOST_STEPS = 100
 _WRONG = "`repository` must be an https URL such as https://github.com/user/repo"
 
 
@@ -93,16 +95,39 @@ class Sources:
             raise InputError("A file:// URL names no host: file:///path/to/repository.")
         # Both sides are resolved, so that neither `..` nor a link leads elsewhere.
         real = "" if "\0" in path else os.path.realpath(path)
-        if not any(real == root or real.startswith(root + "/") for root in self._roots):
+        if not self._is_below(real):
             raise InputError(
                 "This server does not fetch that file:// URL. SUTAZAI_REPOSITORY_ROOTS lists the "
                 "folders below which it does."
             )
         if not Path(real).is_dir():
             raise InputError("There is no repository at that file:// URL.")
-        if (Path(real) / ".git").is_file():
+        git = Path(real, ".git") if Path(real, ".git").exists() else Path(real)
+        if git.is_file() or (git / "commondir").exists():
             raise InputError("A linked worktree is not fetched; name its main repository.")
+        if not all(map(self._is_below, _parts(git))):
+            raise InputError(
+                "That repository borrows from elsewhere. Every part of it must lie below the "
+                "folders that SUTAZAI_REPOSITORY_ROOTS lists."
+            )
         return Source(url=f"file://{quote(real)}", settings=(("protocol.file.allow", "always"),))
+
+    def _is_below(self, real: str) -> bool:
+        return any(real == root or real.startswith(root + "/") for root in self._roots)
+
+
+def _parts(git: Path) -> Iterator[str]:
+    """The real places that a repository reads from; its alternates' alternates are not followed."""
+    for name in ("", "HEAD", "config", "objects", "objects/pack", "packed-refs", "refs"):
+        yield os.path.realpath(git / name)
+    try:
+        borrowed = (git / "objects/info/alternates").read_bytes()
+    except OSError:
+        return
+    for line in filter(None, borrowed.splitlines()):
+        # Git takes off quotes; whoever writes them wants the line to be read in another way.
+        place = "/" if line.startswith(b'"') else os.fsdecode(line)
+        yield os.path.realpath(git / "objects" / place)
 
 
 def checked_branch(branch: str | None) -> str | None:
@@ -112,3 +137,36 @@ def checked_branch(branch: str | None) -> str | None:
     if not _BRANCH.fullmatch(branch) or ".." in branch or "//" in branch or "@{" in branch:
         raise InputError("`branch` must be the name of a branch or tag, or a commit's id.")
     return branch
+
+
+class Revision(msgspec.Struct, frozen=True, kw_only=True):
+    """A commit by a name, None for the default branch, and the steps back from there.
+
+    `depth` is how many commits deep the history must be for these steps to be in it.
+    """
+
+    branch: str | None
+    steps: str
+    depth: int
+
+
+def checked_revision(field: str, revision: str) -> Revision:
+    """What a user calls a commit in a repository that is fetched. Raises InputError."""
+    at = min((revision.find(sign) for sign in "~^" if sign in revision), default=len(revision))
+    name, steps = revision[:at], revision[at:]
+    if not _STEPS.fullmatch(steps):
+        raise InputError(
+            f"`{field}` must be a branch, a tag or a commit, with `~` and `^` after it."
+        )
+    counts = [int(number or 1) for number in re.findall(r"~([0-9]*)", steps)]
+    depth = 1 + sum(counts) + steps.count("^")
+    if depth > _MOST_STEPS:
+        raise InputError(f"`{field}` goes more than {_MOST_STEPS} commits back; name it by its id.")
+    try:
+        branch = None if name == "HEAD" else checked_branch(name)
+    except InputError:
+        raise InputError(
+            f"`{field}` must be the name of a branch or tag, or a commit's id, which may have `~` "
+            "and `^` after it."
+        ) from None
+    return Revision(branch=branch, steps=steps, depth=depth)

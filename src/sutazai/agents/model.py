@@ -164,7 +164,10 @@ def _check_field(field: str, value: object) -> str | None:
 
 
 class WorkDone(NamedTuple):
-    """Tasks that an agent has ended; `busy_time` is their durations' sum in microseconds."""
+    """Tasks that an agent has done or failed at; what it refused is neither.
+
+    `busy_time` is the sum of their durations in microseconds.
+    """
 
     agent_id: str
     completed: int

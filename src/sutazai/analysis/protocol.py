@@ -74,7 +74,8 @@ class Unparsed(msgspec.Struct, frozen=True, kw_only=True):
 class FileReview(msgspec.Struct, frozen=True, kw_only=True):
     """Everything found in one file; what the cache keeps, unless `key` is empty.
 
-    An empty key marks a review that may turn out better next time, such as one cut short.
+    An empty key marks a review that may turn out better next time, such as one cut short. What is
+    no Python is `only_scanned`, for secrets.
     """
 
     file: str
@@ -84,6 +85,7 @@ class FileReview(msgspec.Struct, frozen=True, kw_only=True):
     suppressed: int = 0
     unparsed: Unparsed | None = None
     skipped: Skipped | None = None
+    only_scanned: bool = False
 
 
 class Collected(msgspec.Struct, tag=True, kw_only=True):

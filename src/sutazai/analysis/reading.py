@@ -25,6 +25,16 @@ class Taken(msgspec.Struct, kw_only=True):
         if len(self.skipped) < _SKIPS_TOLD:
             self.skipped.append(Skipped(file=file, reason=reason))
 
+    def nothing(self, wanted: str) -> InputError:
+        """The refusal of a task in which there is no `wanted`, with what was left out and why."""
+        if not self.skipped:
+            return InputError(f"There is no {wanted} in what the task names.")
+        reasons = "; ".join(f"{one.file}: {one.reason}" for one in self.skipped[:3])
+        more = f"; and {self.skipped_total - 3} more" if self.skipped_total > 3 else ""
+        return InputError(
+            f"There is no {wanted} that can be read in what the task names ({reasons}{more})."
+        )
+
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
     """One file as it is; `parts` below the workspace's root, none for code given inline."""
@@ -50,9 +60,11 @@ def contents(what: Reviewable, taken: Taken) -> Iterator[Content]:
     taken.skipped += selection.skipped
     taken.skipped_total += selection.skipped_total
     total = 0
+    instead = {one.name: one.content for one in what.instead}
     for parts in selection.files:
         try:
-            content = workspace.read(parts)
+            name = shown(parts)
+            content = instead[name] if name in instead else workspace.read(parts)
         except NotReadable as error:
             taken.leave(shown(parts), str(error))
             continue

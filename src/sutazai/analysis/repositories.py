@@ -22,6 +22,18 @@ class Checkout(msgspec.Struct, frozen=True, kw_only=True):
     skipped: tuple[Skipped, ...] = ()
 
 
+class Range(msgspec.Struct, frozen=True, kw_only=True):
+    """Two commits of a repository with what lies between, in the `.git` of the folder `root`.
+
+    `base` and `head` are commits' ids. There are no files beside it, and nobody changes it.
+    """
+
+    root: str
+    repository: str
+    base: str
+    head: str
+
+
 class RepositoryUnavailable(Exception):
     """The repository could not be fetched, but may be later; the message is for the user."""
 
@@ -34,5 +46,13 @@ class Repositories(Protocol):
 
         Raises InputError for what may not or cannot be fetched, RepositoryUnavailable where it
         may work later.
+        """
+        ...
+
+    def commits(self, url: str, base: str, head: str | None) -> AbstractAsyncContextManager[Range]:
+        """A range of commits, for as long as it is held.
+
+        Each is a branch, a tag or a commit's whole id, with `~` and `^` after it; None is where
+        the default branch is. Raises as `checkout` does.
         """
         ...

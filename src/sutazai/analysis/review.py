@@ -141,6 +141,7 @@ class _Work:
             findings=self.findings,
             suppressed=self.suppressed,
             unparsed=self.unparsed,
+            only_scanned=self.source is not None and not self.source.is_python,
         )
 
 

@@ -51,10 +51,16 @@ def excerpt(line: str, column: int) -> str:
 def read_source(file: str, content: bytes, language: str | None = None) -> Source:
     """Decode `content`. `language` overrules what the name says. Raises SourceError."""
     is_python = looks_python(file, content) if language is None else language == "python"
-    encoding = _declared_encoding(content) if is_python else "utf-8"
     try:
+        encoding = _declared_encoding(content) if is_python else "utf-8"
         text = content.decode(encoding)
+    except SourceError:
+        if is_binary(content):
+            raise SourceError("binary data, not text") from None
+        raise
     except UnicodeDecodeError as error:
+        if is_python and is_binary(content):
+            raise SourceError("binary data, not text") from None
         if is_python:
             line = content.count(b"\n", 0, error.start) + 1
             raise SourceError(f"not valid {encoding}: {error.reason}", line) from None

@@ -1,7 +1,7 @@
 """What a task of any code agent names: inline code, files of the workspace, or a repository."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from sutazai.agents.contract import AgentError
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisError
 from sutazai.analysis.protocol import Inline, Place
-from sutazai.analysis.repositories import Checkout, Repositories, RepositoryUnavailable
+from sutazai.analysis.repositories import Checkout, Range, Repositories, RepositoryUnavailable
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.sandbox import SandboxUnavailable
 from sutazai.analysis.workspace import Limits
@@ -70,37 +70,37 @@ class CodeInput:
         return self._place
 
     @asynccontextmanager
+    async def commits(
+        self, metadata: Mapping[str, Any], base: str, head: str | None
+    ) -> AsyncIterator[Range]:
+        """Two commits of the repository that `metadata` names; errors as in `opened`."""
+        with _explained():
+            fetching = self._fetching(metadata)
+            url, branch = (_text(metadata, field) for field in ("repository", "branch"))
+            async with fetching.commits(url or "", base, head or branch) as commits:
+                yield commits
+
+    @asynccontextmanager
     async def opened(self, metadata: Mapping[str, Any]) -> AsyncIterator[Given]:
         """The code that `metadata` names, there for as long as the context lasts.
 
         What goes wrong in it, with the input, the analysis or the sandbox, becomes an AgentError.
         """
-        try:
+        with _explained():
             if metadata.get("repository") is None:
                 yield named_here(metadata, self._place)
             else:
-                async with self._checkout(metadata) as checkout:
+                fetching = self._fetching(metadata)
+                url, branch = (_text(metadata, field) for field in ("repository", "branch"))
+                async with fetching.checkout(url or "", branch) as checkout:
                     yield self._fetched(metadata, checkout)
-        except InputError as error:
-            raise AgentError(str(error)) from None
-        except AnalysisError as error:
-            raise AgentError(str(error), code=ErrorCode.INTERNAL_ERROR, retryable=True) from None
-        except RepositoryUnavailable as error:
-            raise AgentError(
-                str(error), code=ErrorCode.SERVICE_UNAVAILABLE, retryable=True
-            ) from None
-        except SandboxUnavailable as error:
-            raise AgentError(str(error), code=ErrorCode.SERVICE_UNAVAILABLE) from None
 
-    @asynccontextmanager
-    async def _checkout(self, metadata: Mapping[str, Any]) -> AsyncIterator[Checkout]:
+    def _fetching(self, metadata: Mapping[str, Any]) -> Repositories:
         if self._repositories is None:
             raise InputError("No `repository` is fetched here; give `code` or `files`.")
         if metadata.get("code") is not None:
             raise InputError("Give either `code` or `repository`.")
-        url, branch = (_text(metadata, field) for field in ("repository", "branch"))
-        async with self._repositories.checkout(url or "", branch) as checkout:
-            yield checkout
+        return self._repositories
 
     def _fetched(self, metadata: Mapping[str, Any], checkout: Checkout) -> Given:
         place = Place(root=checkout.root, limits=self._limits)
@@ -114,6 +114,21 @@ class CodeInput:
                 "skipped": msgspec.to_builtins(checkout.skipped),
             },
         )
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What goes wrong with the input, the analysis or the sandbox, as an AgentError."""
+    try:
+        yield
+    except InputError as error:
+        raise AgentError(str(error)) from None
+    except AnalysisError as error:
+        raise AgentError(str(error), code=ErrorCode.INTERNAL_ERROR, retryable=True) from None
+    except RepositoryUnavailable as error:
+        raise AgentError(str(error), code=ErrorCode.SERVICE_UNAVAILABLE, retryable=True) from None
+    except SandboxUnavailable as error:
+        raise AgentError(str(error), code=ErrorCode.SERVICE_UNAVAILABLE) from None
 
 
 def named_here(metadata: Mapping[str, Any], place: Place | None) -> Given:
@@ -130,7 +145,7 @@ def _inline(code: Any, language: str | None, patterns: tuple[str, ...]) -> Inlin
     if not isinstance(code, str):
         raise InputError("`code` must be a string.")
     if not code.strip():
-        raise InputError("`code` is empty.")
+        raise InputError("`code` is empty: give the code itself, or name `files`.")
     if len(patterns) > 1:
         raise InputError("With `code`, at most one file name may be given.")
     try:
@@ -164,6 +179,10 @@ def _listed(metadata: Mapping[str, Any], field: str) -> list[str]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
         raise InputError(f"`{field}` must be a path or a list of paths.")
-    if not all(item.strip() for item in values):
-        raise InputError(f"`{field}` holds an empty path.")
+    if not values or not all(item.strip() for item in values):
+        told = "is empty" if value in ([], "") else "holds an empty path"
+        raise InputError(
+            f"`{field}` {told}: give paths or globs such as `src/**/*.py`, or leave it out for the "
+            "whole workspace."
+        )
     return values

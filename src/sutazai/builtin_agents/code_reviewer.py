@@ -13,11 +13,15 @@ from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.reviewer import Reviewer, ReviewResult
 from sutazai.builtin_agents.code_input import CodeInput
-from sutazai.builtin_agents.model_review import Added, ModelReview, ranked, shown
+from sutazai.builtin_agents.model_comments import asks_model
+from sutazai.builtin_agents.model_review import ModelReview, Proof
 from sutazai.builtin_agents.review_input import wanted_types
+from sutazai.builtin_agents.unread import with_unread
 
 MAX_ISSUES = 10_000
 """Issues that one result lists; more are counted, and `issues_truncated` says so."""
+
+NOT_PYTHON = "Found no secrets; nothing else is looked for in files that are not Python"
 
 _NOUNS = {
     FindingType.SECURITY: ("security issue", "security issues"),
@@ -71,14 +75,14 @@ class CodeReviewer:
             if not result.files:
                 raise InputError(nothing_reviewed(result))
             findings = findings_of(result, types)
-            seconds = time.perf_counter() - started
-            added = None
-            if context.model.is_available and metadata.get("model") is not False:
-                known = {one.fingerprint for review in result.files for one in review.findings}
-                added = await self._model.add_to(given.what, findings, context, known=known)
-        answer = review_answer(result, types, seconds)
-        if added is not None:
-            _join(answer, findings, added, context)
+            answer = review_answer(result, types, time.perf_counter() - started)
+            if asks_model(metadata, context):
+                proof = Proof(fingerprints_of(result), self._model.fingerprints)
+                await self._model.add_to(
+                    answer, given.what, findings, context, proof=proof, searches=True
+                )
+        if not findings and all(review.only_scanned for review in result.files):
+            answer["summary"] = NOT_PYTHON
         answer["repository"] = given.repository
         metrics = answer["metrics"]
         await context.progress(
@@ -109,21 +113,9 @@ def findings_of(result: ReviewResult, types: frozenset[FindingType]) -> list[Fin
     return sorted(findings, key=lambda finding: finding.sort_key)
 
 
-def _join(
-    answer: dict[str, Any], findings: Sequence[Finding], added: Added, context: TaskContext
-) -> None:
-    """Put what a model added into an answer, marked as the model's; the facts' figures stay."""
-    told = [shown(finding, added) for finding in ranked(findings[:MAX_ISSUES], added)]
-    own = [shown(finding, added) for finding in added.observations]
-    answer["issues"] = told + own
-    answer["model"] = (context.model.report() or {}) | {
-        "findings_assessed": len(added.assessments),
-        "fixes_proven": len(added.fixes),
-        "fixes_refused": added.fixes_refused,
-        "findings_added": len(own),
-        "findings_dropped": added.observations_dropped,
-        "problem": added.problem,
-    }
+def fingerprints_of(result: ReviewResult) -> set[str]:
+    """Of all that was found, also of what is not told."""
+    return {one.fingerprint for review in result.files for one in review.findings}
 
 
 def review_answer(
@@ -131,8 +123,11 @@ def review_answer(
 ) -> dict[str, Any]:
     """The result of a review task, of the findings of these types."""
     findings = findings_of(result, types)
+    unparsed = [review.unparsed for review in result.files if review.unparsed]
     answer: dict[str, Any] = {
-        "summary": summarise(findings),
+        "summary": with_unread(
+            summarise(findings), unparsed, files=len(result.files), found=bool(findings)
+        ),
         "issues": msgspec.to_builtins(findings[:MAX_ISSUES]),
         "issues_truncated": len(findings) > MAX_ISSUES,
         "metrics": {
@@ -141,13 +136,12 @@ def review_answer(
             "issues_found": len(findings),
             "files_analyzed": len(result.files),
             "files_cached": result.files_cached,
+            "files_only_scanned": sum(review.only_scanned for review in result.files),
             "cache_hit": result.files_cached == len(result.files),
             "by_severity": dict(Counter(finding.severity.value for finding in findings)),
             "by_type": dict(Counter(finding.type.value for finding in findings)),
         },
-        "unparsed": [
-            msgspec.to_builtins(review.unparsed) for review in result.files if review.unparsed
-        ],
+        "unparsed": msgspec.to_builtins(unparsed),
         "skipped": msgspec.to_builtins(result.skipped),
         "skipped_total": result.skipped_total,
         "suppressed": sum(review.suppressed for review in result.files),
@@ -174,7 +168,7 @@ def summarise(findings: Sequence[Finding]) -> str:
 def nothing_reviewed(result: ReviewResult) -> str:
     """Why there was nothing to review, for the user."""
     if not result.skipped:
-        return "The workspace or repository is empty: there is nothing to review."
+        return "There is no file in what was named, and so nothing to review."
     reasons = "; ".join(f"{item.file}: {item.reason}" for item in result.skipped[:3])
     more = f"; and {result.skipped_total - 3} more" if result.skipped_total > 3 else ""
     return f"Nothing that was named can be reviewed ({reasons}{more})."

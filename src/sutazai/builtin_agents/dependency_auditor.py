@@ -14,6 +14,9 @@ from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.model_comments import asks_model
+from sutazai.builtin_agents.model_review import ModelReview
+from sutazai.builtin_agents.unread import with_unread
 
 _NOUNS = {
     "vulnerable-dependency": ("known vulnerability", "known vulnerabilities"),
@@ -25,6 +28,7 @@ _NOUNS = {
     "licence-to-clear": ("licence to clear", "licences to clear"),
     "malformed-requirement": ("malformed requirement", "malformed requirements"),
 }
+_MOST_NAMED = 10
 
 
 class DependencyAuditor:
@@ -44,6 +48,7 @@ class DependencyAuditor:
         self._pool = pool
         self._code = code
         self._database = database
+        self._model = ModelReview(pool)
         self._description = AgentDescription(
             agent_id="dependency-auditor-01",
             name="Dependency Auditor",
@@ -69,9 +74,11 @@ class DependencyAuditor:
         async with self._code.opened(assignment.metadata) as given:
             request = self._request(assignment.metadata, given.what)
             found = await self._pool.call(audit, request)
+            answer = _answer(found, time.perf_counter() - started)
+            if asks_model(assignment.metadata, context):
+                await self._model.add_to(answer, given.what, found.findings, context)
         lines, issues = found.lines, len(found.findings)
         await context.progress(100, lines_processed=lines, issues_found=issues)
-        answer = _answer(found, time.perf_counter() - started)
         answer["repository"] = given.repository
         return answer
 
@@ -103,9 +110,15 @@ def _names(value: Any) -> tuple[str, ...] | None:
 def _answer(found: Audit, seconds: float) -> dict[str, Any]:
     by_rule = Counter(finding.rule for finding in found.findings)
     return {
-        "summary": _summary(by_rule, found),
+        "summary": with_unread(
+            _summary(by_rule, found),
+            found.unparsed,
+            files=found.files,
+            found=bool(found.findings or found.dependencies or found.undeclared),
+        ),
         "issues": msgspec.to_builtins(found.findings),
         "dependencies": found.dependencies,
+        "undeclared": found.undeclared,
         "vulnerabilities": found.vulnerabilities,
         "licences": found.licences,
         "metrics": {
@@ -117,7 +130,7 @@ def _answer(found: Audit, seconds: float) -> dict[str, Any]:
             "by_rule": dict(by_rule),
             "by_severity": dict(Counter(one.severity.value for one in found.findings)),
         },
-        "unparsed": found.unparsed,
+        "unparsed": msgspec.to_builtins(found.unparsed),
         "skipped": msgspec.to_builtins(found.skipped),
         "skipped_total": found.skipped_total,
         "model": None,
@@ -132,7 +145,22 @@ def _summary(by_rule: Mapping[str, int], found: Audit) -> str:
     ]
     count = len(found.dependencies)
     of = f"in {count} {'dependency' if count == 1 else 'dependencies'}"
-    told = f"Found {', '.join(parts)} {of}" if parts else f"Found nothing wrong {of}"
+    if not found.manifests:
+        told = _without_manifest(found)
+    else:
+        told = f"Found {', '.join(parts)} {of}" if parts else f"Found nothing wrong {of}"
     if not found.vulnerabilities["checked"]:
         told += "; known vulnerabilities were not looked for: no advisory database"
     return told
+
+
+def _without_manifest(found: Audit) -> str:
+    """What can be said of a project that declares nothing."""
+    told = "No manifest (such as pyproject.toml or requirements.txt) was found in what was named"
+    names = [one["distribution"] for one in found.undeclared]
+    if not names:
+        return f"{told}, and nothing is imported from outside of the project and Python itself"
+    shown = ", ".join(names[:_MOST_NAMED])
+    if len(names) > _MOST_NAMED:
+        shown += f" and {len(names) - _MOST_NAMED} more"
+    return f"{told}: {shown} {'is' if len(names) == 1 else 'are'} imported undeclared"

@@ -16,6 +16,9 @@ from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.environments import given_environment
+from sutazai.builtin_agents.model_comments import Comments, asks_model
+from sutazai.builtin_agents.model_docstrings import sentences
+from sutazai.builtin_agents.unread import with_unread
 
 _STYLES = {"google": Style.GOOGLE, "numpy": Style.NUMPY}
 
@@ -59,16 +62,24 @@ class DocGenerator:
             await context.progress(30, files=len(made.files))
             outcomes, unavailable = await self._run(what, made, environment, wanted=wants_examples)
             await context.progress(60, files=len(made.files), examples=len(outcomes))
+            heads, comments = {}, None
+            if asks_model(metadata, context):
+                comments = Comments(context)
+                heads = await sentences(self._pool, what, made.undocumented, comments)
             draft = Draft(
                 plan=made,
                 outcomes=outcomes,
                 ran=wants_examples and not unavailable,
                 style=style,
                 whole=not what.inline and not what.patterns,
+                heads=heads,
             )
             documentation = await self._pool.call(document, draft)
         await context.progress(100, files=len(made.files), examples=len(outcomes))
         answer = _answer(documentation, made, style, unavailable)
+        if comments is not None:
+            answer["docstrings"]["by_model"] = sorted(heads.keys() & set(documentation.added))
+            answer["model"] = comments.report()
         answer["repository"] = given.repository
         return answer
 
@@ -106,7 +117,12 @@ def _answer(made: Documentation, planned: Plan, style: Style, unavailable: str) 
     statuses = [one.status for one in made.examples]
     public = made.public
     answer: dict[str, Any] = {
-        "summary": _summary(made),
+        "summary": with_unread(
+            _summary(made),
+            planned.unparsed,
+            files=len(planned.files) + len(planned.unparsed),
+            found=True,
+        ),
         "style": style.value,
         "files": made.files,
         "files_truncated": made.files_truncated,
@@ -132,6 +148,7 @@ def _answer(made: Documentation, planned: Plan, style: Style, unavailable: str) 
             "examples_not_run": statuses.count("not_run"),
             "stale": len(made.stale),
         },
+        "unparsed": msgspec.to_builtins(planned.unparsed),
         "skipped": msgspec.to_builtins(planned.skipped),
         "skipped_total": planned.skipped_total,
         "model": None,

@@ -28,6 +28,9 @@ from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.reviewer import Reviewer, ReviewResult
 from sutazai.analysis.sandbox import Sandbox
 from sutazai.builtin_agents.code_input import CodeInput, Given
+from sutazai.builtin_agents.model_comments import asks_model
+from sutazai.builtin_agents.model_review import ModelReview
+from sutazai.builtin_agents.unread import with_unread
 
 _MOST_ISSUES = 1_000
 _COMPLEX_COGNITIVE, _COMPLEX_CYCLOMATIC = 15, 10
@@ -47,6 +50,7 @@ class PerformanceAnalyst:
         self._reviewer = Reviewer(pool)
         self._code = code
         self._sandbox = sandbox
+        self._model = ModelReview(pool)
         self._description = AgentDescription(
             agent_id="performance-analyst-01",
             name="Performance Analyst",
@@ -78,8 +82,12 @@ class PerformanceAnalyst:
             measurement = await self._pool.call(measure, given.what)
             await context.progress(50, files=len(result.files))
             run = await self._profiled(command)
+            shares = _Shares(measurement.functions, run)
+            issues = _issues(result, shares)
+            answer = _answer(result, measurement, run, issues, shares, int(top))
+            if asks_model(metadata, context):
+                await self._model.add_to(answer, given.what, issues, context)
         await context.progress(100, files=len(result.files))
-        answer = _answer(result, measurement, run, int(top))
         answer["metrics"]["time_taken"] = round(time.perf_counter() - started, 3)
         answer["repository"] = given.repository
         return answer
@@ -119,20 +127,32 @@ def _number(metadata: Mapping[str, Any], field: str, default: float, most: float
     return float(value)
 
 
-def _answer(
-    result: ReviewResult, measurement: Measurement, run: Profile | str, top: int
-) -> dict[str, Any]:
+def _issues(result: ReviewResult, shares: "_Shares") -> list[Finding]:
+    """The costly patterns, those first in whose functions the measured time goes."""
     findings = [
         finding
         for review in result.files
         for finding in review.findings
         if finding.type is FindingType.PERFORMANCE
     ]
-    shares = _Shares(measurement.functions, run)
-    issues = sorted(findings, key=lambda one: (-shares.of(one), one.sort_key))
+    return sorted(findings, key=lambda one: (-shares.of(one), one.sort_key))
+
+
+def _answer(
+    result: ReviewResult,
+    measurement: Measurement,
+    run: Profile | str,
+    issues: Sequence[Finding],
+    shares: "_Shares",
+    top: int,
+) -> dict[str, Any]:
     complex_ = [one for one in measurement.functions if _is_complex(one)]
+    unparsed = [review.unparsed for review in result.files if review.unparsed]
+    found = bool(issues or complex_ or isinstance(run, Profile))
     return {
-        "summary": _summary(issues, complex_, run),
+        "summary": with_unread(
+            _summary(issues, complex_, run), unparsed, files=len(result.files), found=found
+        ),
         "issues": [shares.told(one) for one in issues[:_MOST_ISSUES]],
         "issues_truncated": len(issues) > _MOST_ISSUES,
         "functions": msgspec.to_builtins(complex_[:top]),
@@ -146,9 +166,7 @@ def _answer(
             "by_rule": dict(Counter(one.rule for one in issues)),
             "by_severity": dict(Counter(one.severity.value for one in issues)),
         },
-        "unparsed": [
-            msgspec.to_builtins(review.unparsed) for review in result.files if review.unparsed
-        ],
+        "unparsed": msgspec.to_builtins(unparsed),
         "skipped": msgspec.to_builtins(result.skipped),
         "skipped_total": result.skipped_total,
         "analysers": result.analysers,

@@ -15,6 +15,9 @@ from sutazai.analysis.refactoring.fixing import Change
 from sutazai.analysis.refactoring.proof import Outcomes, Proof, Prover
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.model_comments import asks_model
+from sutazai.builtin_agents.model_review import ModelReview
+from sutazai.builtin_agents.unread import with_unread
 
 _MOST_ISSUES = 2_000
 _DEFAULT_SECONDS, _MOST_SECONDS = 120.0, 600.0
@@ -36,6 +39,7 @@ class RefactoringAdvisor:
         self._pool = pool
         self._code = code
         self._sandbox = sandbox
+        self._model = ModelReview(pool)
         self._description = AgentDescription(
             agent_id="refactoring-advisor-01",
             name="Refactoring Advisor",
@@ -66,8 +70,10 @@ class RefactoringAdvisor:
             proof.reason = _why_not(advice, wanted=wants_tests, has_root=given.root is not None)
             if not proof.reason and given.root is not None:
                 proof = await self._proven(Prover(self._sandbox, given.root, seconds), advice)
+            answer = _answer(advice, proof)
+            if asks_model(metadata, context):
+                await self._model.add_to(answer, given.what, advice.findings, context)
         await context.progress(100, files=advice.files, issues_found=len(advice.findings))
-        answer = _answer(advice, proof)
         answer["metrics"]["time_taken"] = round(time.perf_counter() - started, 3)
         answer["repository"] = given.repository
         return answer
@@ -107,7 +113,12 @@ def _answer(advice: Advice, proof: Proof) -> dict[str, Any]:
     kept = sorted(proof.kept, key=lambda one: one.file)
     fixes = [fix for change in kept for fix in change.fixes]
     return {
-        "summary": _summary(advice, proof, len(fixes)),
+        "summary": with_unread(
+            _summary(advice, proof, len(fixes)),
+            advice.unparsed,
+            files=advice.files,
+            found=bool(advice.findings or fixes),
+        ),
         "issues": msgspec.to_builtins(advice.findings[:_MOST_ISSUES]),
         "issues_truncated": len(advice.findings) > _MOST_ISSUES,
         "duplicates": msgspec.to_builtins(advice.duplicates),
@@ -155,6 +166,12 @@ def _tests(advice: Advice, proof: Proof) -> dict[str, Any]:
         told["keeps_passing"] = proof.before.passed <= proof.after.passed
     elif proof.before is not None and proof.before.passed and not proof.kept:
         told["reason"] = "no fix was kept: each made a test fail"
+    if proof.before is not None and told["reason"] is None and proof.before.not_loaded:
+        modules = "module" if proof.before.not_loaded == 1 else "modules"
+        told["reason"] = (
+            f"{proof.before.not_loaded} test {modules} could not be loaded, and what is in there "
+            "proves nothing"
+        )
     return told
 
 

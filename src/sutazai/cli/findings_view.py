@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from sutazai.cli.model_view import contribution, fix_lines, opinion
 from sutazai.cli.output import printable
 
 SEVERITIES = ("critical", "high", "medium", "low", "info")
@@ -65,12 +66,20 @@ def _print_issue(console: Console, issue: Issue) -> None:
         head.append(f"  CWE-{issue['cwe']}", "dim")
     if issue["confidence"] != "high":
         head.append(f"  {issue['confidence']} confidence", "dim")
+    if issue.get("by") == "model":
+        head.append("  found by the model", "magenta")
     console.print(head, soft_wrap=True)
     width = max(20, console.width - _MARGIN - 2)
     code = Text(window(issue["code"], issue["column"], width), "blue")
     _print_block(console, Text("  "), Text(printable(issue["description"])), width)
     _print_block(console, Text("│ ", "dim"), code, width)
     _print_block(console, Text("→ ", "green"), Text(printable(issue["suggestion"])), width)
+    if (said := opinion(issue)) is not None:
+        _print_block(console, Text("◆ ", "magenta"), said, width)
+    for number, line in enumerate(fix_lines(issue)):
+        # Not wrapped: a patch is for copying.
+        mark = "◆ " if number == 0 else "  "
+        console.print(Text.assemble(" " * _MARGIN, (mark, "magenta"), line), soft_wrap=True)
 
 
 def _print_block(console: Console, mark: Text, text: Text, width: int) -> None:
@@ -106,27 +115,43 @@ def severity_counts(issues: Iterable[Issue]) -> Text:
     return between.join(parts) if parts else Text("no issues", "bold green")
 
 
+def nothing_read(result: Mapping[str, Any]) -> bool:
+    """Whether none of the files could be parsed, so that finding nothing says nothing."""
+    return not result["issues"] and 0 < result["metrics"]["files_analyzed"] <= len(
+        result["unparsed"]
+    )
+
+
 def print_summary(
     console: Console, result: Mapping[str, Any], path_of: PathOf, *, where: str
 ) -> None:
     """What was found and looked at, and what was not; `where` says who reviewed."""
     metrics = result["metrics"]
-    console.print(severity_counts(result["issues"]))
-    cached = metrics["files_cached"]
+    if result["unparsed"] and not result["issues"]:
+        told = "nothing could be read" if nothing_read(result) else "no issues in what was read"
+        console.print(Text(told, "bold yellow"))
+    elif not result["issues"] and metrics.get("files_only_scanned") == metrics["files_analyzed"]:
+        told = "no secrets; nothing else is looked for in files that are not Python"
+        console.print(Text(told, "bold yellow"))
+    else:
+        console.print(severity_counts(result["issues"]))
+    cached = metrics.get("files_cached")
     facts = [
         f"{_count(metrics['files_analyzed'], 'file')}, "
         f"{_count(metrics['lines_analyzed'], 'line')} in {metrics['time_taken']:.1f} s, {where}"
         + (f"; {cached} unchanged and taken from the cache" if cached else "")
     ]
-    if result["issues_truncated"]:
+    if result.get("issues_truncated"):
         facts.append(f"Of {metrics['issues_found']:,} issues the worst are listed; name less.")
-    if result["suppressed"]:
+    if result.get("suppressed"):
         facts.append(f"{_count(result['suppressed'], 'finding')} accepted by comments in the code")
     if result.get("dismissed"):
         facts.append(f"{_count(len(result['dismissed']), 'finding')} dismissed before")
     if (baseline := result.get("baseline")) is not None:
         gone = f", {baseline['absent_total']:,} gone" if baseline["absent_total"] else ""
         facts.append(f"{_count(len(baseline['unchanged']), 'finding')} known before{gone}")
+    if model := result.get("model"):
+        facts.append(f"Model {contribution(model)}")
     for fact in facts:
         console.print(Text(fact, "dim"), soft_wrap=True)
     for item in result["unparsed"]:

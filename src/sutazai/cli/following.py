@@ -25,7 +25,7 @@ def follow(
         for name in waiting:
             # Together one look at all of them takes about as long as one wait.
             task = client.get_task(tasks[name], wait=look / len(waiting))
-            display.show(name, task)
+            display.show(task, name)
             if task["status"] in FINAL:
                 ended[name] = task
         look = min(_LAST_LOOK, look * _SLOWER)

@@ -1,7 +1,7 @@
 """Live progress: bars on a terminal, a line now and then elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -12,7 +12,7 @@ _FINAL = {"completed", "failed", "cancelled"}
 
 
 class Display(Protocol):
-    """Shows how far tasks are; a context manager."""
+    """Shows how far something is; a context manager."""
 
     def __enter__(self) -> Self: ...
 
@@ -23,17 +23,22 @@ class Display(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def show(self, name: str, task: Mapping[str, Any]) -> None:
-        """Show a task, as the API has it, under a name."""
+    def show(self, what: Mapping[str, Any], name: str = "") -> None:
+        """Show a task, under a name, or an execution with its steps; as the API has them."""
         ...
 
 
 def display(*, quiet: bool = False) -> Display:
-    """The display that standard error is fit for."""
+    """A display of tasks."""
+    return fitting(Bars, Lines, quiet=quiet)
+
+
+def fitting(live: Callable[[], Display], lines: Callable[[], Display], *, quiet: bool) -> Display:
+    """The one of these that standard error is fit for."""
     console = err()
     if quiet:
         return Silent()
-    return Bars() if console.is_terminal and not console.is_dumb_terminal else Lines()
+    return live() if console.is_terminal and not console.is_dumb_terminal else lines()
 
 
 class Silent:
@@ -50,7 +55,7 @@ class Silent:
     ) -> None:
         return
 
-    def show(self, name: str, task: Mapping[str, Any]) -> None:
+    def show(self, what: Mapping[str, Any], name: str = "") -> None:
         """See Display."""
 
 
@@ -61,16 +66,16 @@ class Lines(Silent):
         self._console = err()
         self._told: dict[str, tuple[str, float]] = {}
 
-    def show(self, name: str, task: Mapping[str, Any]) -> None:
+    def show(self, what: Mapping[str, Any], name: str = "") -> None:
         """See Display."""
-        status, now = task["status"], time.monotonic()
+        status, now = what["status"], time.monotonic()
         before = self._told.get(name)
         if before and (before[0] == status and now - before[1] < _LINE_EVERY):
             return
         if before and before[0] in _FINAL:
             return
         self._told[name] = (status, now)
-        text = f"{printable(name)}: {status} {task.get('progress', 0)} %{_counters(task)}"
+        text = f"{printable(name)}: {status} {what.get('progress', 0)} %{_counters(what)}"
         self._console.print(text, soft_wrap=True)
 
 
@@ -102,15 +107,15 @@ class Bars(Silent):
     ) -> None:
         self._progress.stop()
 
-    def show(self, name: str, task: Mapping[str, Any]) -> None:
+    def show(self, what: Mapping[str, Any], name: str = "") -> None:
         """See Display."""
         if name not in self._rows:
             self._rows[name] = self._progress.add_task(printable(name), total=100, said="")
-        status = task["status"]
+        status = what["status"]
         said = status if status != "processing" else ""
-        done = 100 if status == "completed" else task.get("progress", 0)
+        done = 100 if status == "completed" else what.get("progress", 0)
         self._progress.update(
-            self._rows[name], completed=done, said=f"{said}{_counters(task)}".strip(" ,")
+            self._rows[name], completed=done, said=f"{said}{_counters(what)}".strip(" ,")
         )
 
 

@@ -14,7 +14,7 @@ import typer
 
 from sutazai.cli import progress, serving, session
 from sutazai.cli.failures import ANSWER_IS_NO, Failure
-from sutazai.cli.findings_view import SEVERITIES, print_issues, print_summary
+from sutazai.cli.findings_view import SEVERITIES, nothing_read, print_issues, print_summary
 from sutazai.cli.following import follow
 from sutazai.cli.output import ReviewFormat, out, print_json
 from sutazai.cli.review_formats import annotations, sarif
@@ -87,6 +87,8 @@ def _fails(result: Mapping[str, Any], fail_on: str) -> bool:
     """Counted by the metrics, because the list of issues may be cut."""
     if fail_on == NEVER:
         return False
+    if nothing_read(result):
+        return True
     failing = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
     return any(result["metrics"]["by_severity"].get(severity) for severity in failing)
 
@@ -173,7 +175,7 @@ def _context(display: progress.Display) -> "Alone":
     class Shown(Alone):
         async def progress(self, percent: int, **counters: int) -> None:
             status = "completed" if percent >= 100 else "processing"
-            display.show(_NAME, {"status": status, "progress": percent, "metadata": counters})
+            display.show({"status": status, "progress": percent, "metadata": counters}, _NAME)
 
     return Shown()
 

@@ -4,9 +4,10 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sutazai.cli.output import err, out, printable
+from sutazai.cli.progress import Display, Silent, fitting
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -28,47 +29,9 @@ _OTHER_LINES = 4
 _LINE_EVERY = 10.0
 
 
-class Display(Protocol):
-    """Shows how far an execution is; a context manager."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-    def show(self, execution: Mapping[str, Any]) -> None:
-        """Show an execution with its steps, as the API has it."""
-        ...
-
-
 def display(*, quiet: bool = False) -> Display:
-    """The display that standard error is fit for."""
-    console = err()
-    if quiet:
-        return Silent()
-    return Live() if console.is_terminal and not console.is_dumb_terminal else Lines()
-
-
-class Silent:
-    """Shows nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return
-
-    def show(self, execution: Mapping[str, Any]) -> None:
-        """See Display."""
+    """A display of executions."""
+    return fitting(Live, Lines, quiet=quiet)
 
 
 class Lines(Silent):
@@ -79,22 +42,22 @@ class Lines(Silent):
         self._told: dict[str, str] = {}
         self._counted_at = time.monotonic()
 
-    def show(self, execution: Mapping[str, Any]) -> None:
+    def show(self, what: Mapping[str, Any], name: str = "") -> None:
         """See Display."""
         changed = False
-        for step in execution["steps"]:
-            name, status = step["step_id"], step["status"]
-            if self._told.get(name, "pending") == status:
+        for step in what["steps"]:
+            step_id, status = step["step_id"], step["status"]
+            if self._told.get(step_id, "pending") == status:
                 continue
-            self._told[name] = status
+            self._told[step_id] = status
             changed = True
-            self._say(f"{printable(name)}: {status}{_said(step)}{_asked(execution, step)}")
+            self._say(f"{printable(step_id)}: {status}{_said(step)}{_asked(what, step)}")
         now = time.monotonic()
         if changed or now - self._counted_at >= _LINE_EVERY:
             self._counted_at = now
             if not changed:
-                done, total = execution["steps_completed"], execution["steps_total"]
-                self._say(f"{execution['status']}, {done} of {total} steps done")
+                done, total = what["steps_completed"], what["steps_total"]
+                self._say(f"{what['status']}, {done} of {total} steps done")
 
     def _say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
@@ -127,9 +90,9 @@ class Live(Silent):
     ) -> None:
         self._live.stop()
 
-    def show(self, execution: Mapping[str, Any]) -> None:
+    def show(self, what: Mapping[str, Any], name: str = "") -> None:
         """See Display."""
-        self._execution = execution
+        self._execution = what
 
     def _render(self) -> "RenderableType":
         from rich.console import Group

@@ -10,7 +10,15 @@ from sutazai.cli import progress
 from sutazai.cli.documents import parsed_object
 from sutazai.cli.failures import ANSWER_IS_NO, tell_failure
 from sutazai.cli.following import follow
-from sutazai.cli.output import Format, age, out, print_fields, print_json, print_table
+from sutazai.cli.output import (
+    Format,
+    age,
+    out,
+    print_fields,
+    print_json,
+    print_table,
+    printable,
+)
 from sutazai.cli.session import connect
 
 if TYPE_CHECKING:
@@ -118,14 +126,35 @@ def _print_result(outcome: Mapping[str, Any], output: Format) -> None:
         error = outcome["error"]
         tell_failure(f"The task failed with {error['code']}: {error['message']}")
     elif isinstance(result, dict) and {"issues", "metrics", "skipped", "unparsed"} <= result.keys():
-        _print_review(result)
+        _print_report(result)
     else:
         print_json(result)
     if outcome["status"] != "completed":
         raise typer.Exit(ANSWER_IS_NO)
 
 
-def _print_review(result: Mapping[str, Any]) -> None:
+_SHOWN = frozenset(
+    [
+        "analysers",
+        "baseline",
+        "dismissed",
+        "issues",
+        "issues_truncated",
+        "metrics",
+        "model",
+        "repository",
+        "skipped",
+        "skipped_total",
+        "summary",
+        "suppressed",
+        "unparsed",
+    ]
+)
+"""Of a result with findings, what is shown, or says nothing to a person."""
+
+
+def _print_report(result: Mapping[str, Any]) -> None:
+    """The findings, what the agent says of them, and which parts only the JSON has."""
     from sutazai.cli.findings_view import print_issues, print_summary
 
     console = out()
@@ -135,3 +164,7 @@ def _print_review(result: Mapping[str, Any]) -> None:
 
     print_issues(console, result["issues"], path_of)
     print_summary(console, result, path_of, where="by the server")
+    if more := [name for name, value in result.items() if value and name not in _SHOWN]:
+        console.print(printable(result["summary"]), markup=False, soft_wrap=True)
+        said = f"Also in the result, with --format json: {', '.join(more)}"
+        console.print(printable(said), style="dim", markup=False, soft_wrap=True)

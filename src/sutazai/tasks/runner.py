@@ -16,7 +16,7 @@ from sutazai.agents.service import AgentDirectory, AgentRegistry
 from sutazai.clock import to_iso
 from sutazai.database import Connection, Database
 from sutazai.engine.job import Ending, Failed, Job, Lost, Outcome, Parked, Released, Succeeded
-from sutazai.errors import ErrorCode, SutazaiError
+from sutazai.errors import REFUSALS, ErrorCode, SutazaiError
 from sutazai.events import log
 from sutazai.events.model import SYSTEM, NewEvent, Origin
 from sutazai.llm.model import Payer
@@ -293,7 +293,8 @@ class TaskRunner:
                         traceparent=ending.job.traceparent,
                     )
                 )
-                if task.assigned_agent is not None:
+                refused = error is not None and error.code in REFUSALS
+                if task.assigned_agent is not None and not refused:
                     took = max(0, now - (task.started_at or now))
                     work.append(
                         WorkDone(task.assigned_agent, error is None, error is not None, took)

@@ -62,6 +62,25 @@ def test_the_exit_code_follows_fail_on(
     assert run("review", "-q", f"app/{file}", "--fail-on", fail_on).exit_code == code
 
 
+def test_a_review_of_what_cannot_be_read_does_not_pass(run: Run, project: Path) -> None:
+    result = run("review", "-q", "app/broken.py")
+    assert result.exit_code == 1
+    assert "nothing could be read" in result.stdout
+    assert "no issues" not in result.stdout
+    assert "Not parsed: app/broken.py:1:" in result.stdout
+    (project / "app" / "clean.py").write_text("ONE = 1\n")
+    result = run("review", "-q", "app/broken.py", "app/clean.py")
+    assert result.exit_code == 0
+    assert "no issues in what was read" in result.stdout
+
+
+def test_of_what_is_not_python_no_more_is_said_than_was_looked_for(run: Run, project: Path) -> None:
+    (project / "app" / "page.js").write_text("eval(location.hash)\n")
+    result = run("review", "-q", "app/page.js")
+    assert result.exit_code == 0
+    assert "no secrets; nothing else is looked for" in result.stdout
+
+
 def test_rules_select_types(run: Run, project: Path) -> None:
     found = decoded(run("review", "-q", "app", "--rules", "bug, performance", "--format", "json"))
     assert {issue["type"] for issue in found["issues"]} == {"bug"}

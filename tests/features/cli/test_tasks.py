@@ -32,6 +32,24 @@ def test_a_review_is_printed_for_people(logged_in: Run) -> None:
     assert "code_review: completed" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("task_type", "more"),
+    [
+        ("dependency_audit", "vulnerabilities"),
+        ("performance_analysis", "profile"),
+        ("refactoring", "tests"),
+        ("security_analysis", "code-injection"),
+        ("type_check", "options"),
+    ],
+)
+def test_every_report_is_printed_for_people(logged_in: Run, task_type: str, more: str) -> None:
+    task = ("task", "submit", task_type, "--file", "/src/auth.py", "--wait", "-q")
+    result = logged_in(*task)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "by the server" in result.stdout
+    assert more in result.stdout
+
+
 def test_a_failed_task_is_exit_code_1(logged_in: Run) -> None:
     result = logged_in("task", "submit", "code_review", "--file", "/nowhere.py", "--wait", "-q")
     assert result.exit_code == 1

@@ -194,7 +194,7 @@ def test_what_cannot_be_parsed_does_not_stop_the_rest(project: Path) -> None:
         },
     )
     found = checked(project, annotate=False)
-    assert [one["file"] for one in found.unparsed] == ["/broken.py"]
+    assert [one.file for one in found.unparsed] == ["/broken.py"]
     assert {one.file for one in found.findings} == {
         "/newer.py",
         "/one/conftest.py",

@@ -1,8 +1,23 @@
 """What a test lends an agent in the runner's place."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sutazai.agents.alone import Alone
+from sutazai.agents.contract import Assignment
+
+
+def assigned(task_type: str, metadata: dict[str, Any]) -> Assignment:
+    """The first attempt at a task of this type."""
+    return Assignment(
+        assignment_id="as-1-1",
+        task_id="task",
+        type=task_type,
+        description="",
+        metadata=metadata,
+        attempt=1,
+        configuration={},
+    )
 
 
 class Cache:
@@ -28,3 +43,6 @@ class Context(Alone):
 
     async def progress(self, percent: int, **counters: int) -> None:
         self.told.append((percent, counters))
+
+    async def output(self, text: str) -> None:
+        raise AssertionError("a report shows nothing before it is whole")

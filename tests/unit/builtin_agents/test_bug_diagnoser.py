@@ -1,6 +1,5 @@
 """The agent that looks for causes, from metadata to its result, with real runs in the sandbox."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,12 @@ import msgspec
 import pytest
 
 from sutazai.adapters.sandbox import LinuxSandbox
-from sutazai.agents.contract import AgentError, Assignment
+from sutazai.agents.contract import AgentError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.sandbox import Sandbox, SandboxEnd, SandboxRun, SandboxUnavailable
 from sutazai.builtin_agents.bug_diagnoser import BugDiagnoser
 from sutazai.builtin_agents.code_input import CodeInput
-from tests.unit.builtin_agents.lent import Context
+from tests.unit.builtin_agents.lent import Context, assigned
 
 pytestmark = pytest.mark.anyio
 
@@ -55,14 +54,6 @@ class Absent:
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[AnalysisPool]:
-    pool = AnalysisPool(processes=1)
-    await pool.start()
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     folder = tmp_path / "workspace"
     (folder / "app").mkdir(parents=True)
@@ -78,15 +69,7 @@ async def diagnosed(
 ) -> dict[str, Any]:
     code = CodeInput(workspace=None if workspace is None else str(workspace))
     agent = BugDiagnoser(pool=pool, code=code, sandbox=sandbox or LinuxSandbox())
-    assignment = Assignment(
-        assignment_id="a",
-        task_id="t",
-        type="bug_diagnosis",
-        description="Diagnose",
-        metadata=metadata,
-        attempt=1,
-        configuration={},
-    )
+    assignment = assigned("bug_diagnosis", metadata)
     result = await agent.handle(assignment, Context())
     msgspec.json.encode(result)  # JSON-compatible, or this raises
     return result

@@ -1,43 +1,26 @@
 """The agent that summarises changes, from metadata to its result."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from sutazai.agents.contract import AgentError, Assignment
+from sutazai.agents.contract import AgentError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.builtin_agents.change_summarizer import ChangeSummarizer
 from sutazai.builtin_agents.code_input import CodeInput
 from tests.unit.analysis.changes.repository import Repository
-from tests.unit.builtin_agents.lent import Context
+from tests.unit.builtin_agents.lent import Context, assigned
 
 pytestmark = pytest.mark.anyio
 
 DIFF = "--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-def f(a): return a\n+def f(a, b): return a\n"
 
 
-@pytest.fixture
-async def pool() -> AsyncIterator[AnalysisPool]:
-    pool = AnalysisPool(processes=1)
-    await pool.start()
-    yield pool
-    await pool.close()
-
-
 async def summarised(pool: AnalysisPool, workspace: Path | None, **metadata: Any) -> dict[str, Any]:
     code = CodeInput(workspace=None if workspace is None else str(workspace))
-    assignment = Assignment(
-        assignment_id="a",
-        task_id="t",
-        type="change_summary",
-        description="Summarise",
-        metadata=metadata,
-        attempt=1,
-        configuration={},
-    )
+    assignment = assigned("change_summary", metadata)
     result = await ChangeSummarizer(pool=pool, code=code).handle(assignment, Context())
     msgspec.json.encode(result)  # JSON-compatible, or this raises
     return result

@@ -1,18 +1,17 @@
 """The review agent, from metadata to the specification's result."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from sutazai.agents.alone import Alone
 from sutazai.agents.contract import Agent, AgentError, Assignment, TaskContext
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
-from sutazai.llm.none import NoModel
+from tests.unit.builtin_agents.lent import Cache, Context, assigned
 
 pytestmark = pytest.mark.anyio
 
@@ -26,41 +25,6 @@ def load(data, rows):
         text += row.name
     return pickle.loads(data), text
 """
-
-
-class Cache:
-    def __init__(self) -> None:
-        self.entries: dict[str, bytes] = {}
-
-    async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        return {key: self.entries[key] for key in keys if key in self.entries}
-
-    async def put_many(self, entries: Mapping[str, bytes]) -> None:
-        self.entries.update(entries)
-
-
-class Context(Alone):
-    """What the runner lends; remembers the progress."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cache = Cache()
-        self.model = NoModel()
-        self.told: list[tuple[int, dict[str, int]]] = []
-
-    async def output(self, text: str) -> None:
-        raise AssertionError("a review shows nothing before its result")
-
-    async def progress(self, percent: int, **counters: int) -> None:
-        self.told.append((percent, counters))
-
-
-@pytest.fixture
-async def pool() -> AsyncIterator[AnalysisPool]:
-    pool = AnalysisPool(processes=1)
-    await pool.start()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture
@@ -77,15 +41,7 @@ def agent(pool: AnalysisPool, workspace: Path) -> CodeReviewer:
 
 
 def assignment(metadata: dict[str, Any], task_type: str = "code_review") -> Assignment:
-    return Assignment(
-        assignment_id="a",
-        task_id="t",
-        type=task_type,
-        description="Review",
-        metadata=metadata,
-        attempt=1,
-        configuration={},
-    )
+    return assigned(task_type, metadata)
 
 
 async def handle(

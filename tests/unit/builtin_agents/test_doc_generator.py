@@ -1,7 +1,6 @@
 """The documentation agent, from metadata to pages, patch and evidence."""
 
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,12 @@ import msgspec
 import pytest
 
 from sutazai.adapters.sandbox import LinuxSandbox
-from sutazai.agents.contract import AgentError, Assignment
+from sutazai.agents.contract import AgentError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.sandbox import Sandbox, SandboxEnd, SandboxRun, SandboxUnavailable
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.doc_generator import DocGenerator
-from tests.unit.builtin_agents.lent import Context
+from tests.unit.builtin_agents.lent import Context, assigned
 
 pytestmark = pytest.mark.anyio
 
@@ -77,14 +76,6 @@ class Absent:
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[AnalysisPool]:
-    pool = AnalysisPool(processes=1)
-    await pool.start()
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     folder = tmp_path / "workspace"
     (folder / "src" / "pkg").mkdir(parents=True)
@@ -107,15 +98,7 @@ async def documented(
 ) -> dict[str, Any]:
     code = CodeInput(workspace=None if workspace is None else str(workspace))
     agent = DocGenerator(pool=pool, code=code, sandbox=sandbox or LinuxSandbox())
-    assignment = Assignment(
-        assignment_id="a",
-        task_id="t",
-        type="documentation",
-        description="Document",
-        metadata=metadata,
-        attempt=1,
-        configuration={},
-    )
+    assignment = assigned("documentation", metadata)
     context = Context()
     result = await agent.handle(assignment, context)
     msgspec.json.encode(result)  # JSON-compatible, or this raises

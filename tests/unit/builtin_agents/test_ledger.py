@@ -1,12 +1,11 @@
 """What examples/ledger says there is to find, the agents find."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from sutazai.adapters.sandbox import LinuxSandbox
-from sutazai.agents.contract import Agent, Assignment
+from sutazai.agents.contract import Agent
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.builtin_agents.bug_diagnoser import BugDiagnoser
 from sutazai.builtin_agents.change_summarizer import ChangeSummarizer
@@ -14,19 +13,11 @@ from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.doc_generator import DocGenerator
 from sutazai.builtin_agents.log_analyst import LogAnalyst
 from tests.house_rules.tree import ROOT
-from tests.unit.builtin_agents.lent import Context
+from tests.unit.builtin_agents.lent import Context, assigned
 
 pytestmark = pytest.mark.anyio
 
 LEDGER = ROOT / "examples" / "ledger"
-
-
-@pytest.fixture
-async def pool() -> AsyncIterator[AnalysisPool]:
-    pool = AnalysisPool(processes=1)
-    await pool.start()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture
@@ -35,15 +26,7 @@ def code() -> CodeInput:
 
 
 async def result_of(agent: Agent, **metadata: Any) -> dict[str, Any]:
-    assignment = Assignment(
-        assignment_id="a",
-        task_id="t",
-        type=agent.description.capabilities[0],
-        description="",
-        metadata=metadata,
-        attempt=1,
-        configuration={},
-    )
+    assignment = assigned(agent.description.capabilities[0], metadata)
     return await agent.handle(assignment, Context())
 
 

@@ -1,42 +1,25 @@
 """The agent that reads logs, from metadata to its result."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from sutazai.agents.contract import AgentError, Assignment
+from sutazai.agents.contract import AgentError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.log_analyst import LogAnalyst
-from tests.unit.builtin_agents.lent import Context
+from tests.unit.builtin_agents.lent import Context, assigned
 
 pytestmark = pytest.mark.anyio
 
 LOG = "2026-11-25 10:00:00 ERROR lost 1\n2026-11-25 10:00:01 ERROR lost 2\n"
 
 
-@pytest.fixture
-async def pool() -> AsyncIterator[AnalysisPool]:
-    pool = AnalysisPool(processes=1)
-    await pool.start()
-    yield pool
-    await pool.close()
-
-
 async def analysed(pool: AnalysisPool, workspace: Path | None, **metadata: Any) -> dict[str, Any]:
     code = CodeInput(workspace=None if workspace is None else str(workspace))
-    assignment = Assignment(
-        assignment_id="a",
-        task_id="t",
-        type="log_analysis",
-        description="Analyse",
-        metadata=metadata,
-        attempt=1,
-        configuration={},
-    )
+    assignment = assigned("log_analysis", metadata)
     result = await LogAnalyst(pool=pool, code=code).handle(assignment, Context())
     msgspec.json.encode(result)  # JSON-compatible, or this raises
     return result
@@ -44,7 +27,7 @@ async def analysed(pool: AnalysisPool, workspace: Path | None, **metadata: Any) 
 
 async def test_a_log_given_inline(pool: AnalysisPool) -> None:
     result = await analysed(pool, None, log=LOG)
-    assert result["summary"] == "2 entries in 1 templates, 2 errors"
+    assert result["summary"] == "2 entries in 1 template, 2 errors"
     assert result["metrics"]["by_severity"] == {"error": 2}
     assert result["time_range"]["end"] == "2026-11-25T10:00:01.000Z"
     assert [one["template"] for one in result["templates"]] == ["lost <NUM>"]

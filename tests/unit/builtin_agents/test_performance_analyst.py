@@ -1,6 +1,5 @@
 """The performance agent: patterns, complexity, and profiles of programs that really run."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,13 @@ import msgspec
 import pytest
 
 from sutazai.adapters.sandbox import LinuxSandbox
-from sutazai.agents.contract import AgentError, Assignment
+from sutazai.agents.contract import AgentError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.sandbox import Sandbox, SandboxEnd, SandboxRun, SandboxUnavailable
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.performance_analyst import PerformanceAnalyst
 from sutazai.errors import ErrorCode
-from tests.unit.builtin_agents.lent import Context
+from tests.unit.builtin_agents.lent import Context, assigned
 
 pytestmark = pytest.mark.anyio
 
@@ -79,14 +78,6 @@ class Absent:
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[AnalysisPool]:
-    pool = AnalysisPool(processes=1)
-    await pool.start()
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     folder = tmp_path / "workspace"
     (folder / "shop").mkdir(parents=True)
@@ -102,15 +93,7 @@ async def analysed(
 ) -> dict[str, Any]:
     code = CodeInput(workspace=None if workspace is None else str(workspace))
     agent = PerformanceAnalyst(pool=pool, code=code, sandbox=sandbox or LinuxSandbox())
-    assignment = Assignment(
-        assignment_id="a",
-        task_id="t",
-        type="performance_analysis",
-        description="Analyse",
-        metadata=metadata,
-        attempt=1,
-        configuration={},
-    )
+    assignment = assigned("performance_analysis", metadata)
     result = await agent.handle(assignment, Context())
     msgspec.json.encode(result)  # JSON-compatible, or this raises
     return result

@@ -1,7 +1,6 @@
 """The refactoring agent: what it finds, and patches that are proven by the project's own tests."""
 
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,12 @@ import msgspec
 import pytest
 
 from sutazai.adapters.sandbox import LinuxSandbox
-from sutazai.agents.contract import AgentError, Assignment
+from sutazai.agents.contract import AgentError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.sandbox import Sandbox, SandboxEnd, SandboxRun, SandboxUnavailable
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.refactoring_advisor import RefactoringAdvisor
-from tests.unit.builtin_agents.lent import Context
+from tests.unit.builtin_agents.lent import Context, assigned
 
 pytestmark = pytest.mark.anyio
 
@@ -70,14 +69,6 @@ class Absent:
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[AnalysisPool]:
-    pool = AnalysisPool(processes=1)
-    await pool.start()
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     folder = tmp_path / "workspace"
     (folder / "shop").mkdir(parents=True)
@@ -94,15 +85,7 @@ async def advised(
 ) -> dict[str, Any]:
     code = CodeInput(workspace=None if workspace is None else str(workspace))
     agent = RefactoringAdvisor(pool=pool, code=code, sandbox=sandbox or LinuxSandbox())
-    assignment = Assignment(
-        assignment_id="a",
-        task_id="t",
-        type="refactoring",
-        description="Advise",
-        metadata=metadata,
-        attempt=1,
-        configuration={},
-    )
+    assignment = assigned("refactoring", metadata)
     result = await agent.handle(assignment, Context())
     msgspec.json.encode(result)  # JSON-compatible, or this raises
     return result
@@ -134,6 +117,46 @@ async def test_fixes_keep_the_tests_passing_and_those_that_do_not_are_dropped(
 
 def _apply(folder: Path, patch: str) -> None:
     subprocess.run(["git", "apply", "-"], cwd=folder, input=patch.encode(), check=True)
+
+
+async def test_packages_of_tests_that_share_a_name_are_all_run(
+    pool: AnalysisPool, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "tests").mkdir(parents=True)
+        (tmp_path / name / "tests/__init__.py").touch()
+        (tmp_path / name / "tests/conftest.py").write_text(
+            f"import pytest\n\n\n@pytest.fixture\ndef here():\n    return {name!r}\n"
+        )
+        (tmp_path / name / "tests/test_it.py").write_text(
+            f"def test_where(here):\n    assert here == {name!r}\n"
+        )
+    (tmp_path / "sums.py").write_text("import os\n\n\ndef one():\n    return 1\n")
+    result = await advised(pool, tmp_path)
+    assert result["tests"]["before"] == {"passed": 2}
+    assert result["tests"]["keeps_passing"] is True
+    assert result["tests"]["reason"] is None
+    assert "with which 2 tests pass as before" in result["summary"]
+
+
+async def test_why_tests_could_not_be_run_is_told(pool: AnalysisPool, tmp_path: Path) -> None:
+    (tmp_path / "sums.py").write_text("import os\n")
+    (tmp_path / "conftest.py").write_text("raise ValueError('no database here')\n")
+    (tmp_path / "test_it.py").write_text("def test_it():\n    pass\n")
+    result = await advised(pool, tmp_path)
+    assert result["tests"]["ran"] is False
+    assert result["tests"]["reason"] == ("the tests could not be run: ValueError: no database here")
+    assert "not proven by tests: the tests could not be run: ValueError" in result["summary"]
+
+
+async def test_test_modules_that_cannot_be_loaded_are_told_of(
+    pool: AnalysisPool, workspace: Path
+) -> None:
+    (workspace / "tests/test_more.py").write_text("import no_such_module_anywhere\n")
+    result = await advised(pool, workspace)
+    assert result["tests"]["before"] == {"passed": 2, "failed": 1, "error": 1}
+    assert result["tests"]["reason"].startswith("1 test module could not be loaded")
+    assert "no_such_module_anywhere" in result["tests"]["output"]
 
 
 async def test_what_is_not_proven_by_tests_says_so(pool: AnalysisPool, workspace: Path) -> None:

@@ -1,25 +1,15 @@
 """The agent that looks at whole projects for security, from metadata to its result."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from sutazai.agents.contract import Assignment
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.security_analyst import SecurityAnalyst
-from tests.unit.builtin_agents.lent import Context
+from tests.unit.builtin_agents.lent import Context, assigned
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def pool() -> AsyncIterator[AnalysisPool]:
-    pool = AnalysisPool(processes=1)
-    await pool.start()
-    yield pool
-    await pool.close()
 
 
 async def test_a_project_is_looked_at_as_a_whole(pool: AnalysisPool, tmp_path: Path) -> None:
@@ -31,15 +21,7 @@ async def test_a_project_is_looked_at_as_a_whole(pool: AnalysisPool, tmp_path: P
         "from db import load\n\n\ndef view(request):\n    return load(request.body)\n"
     )
     agent = SecurityAnalyst(pool=pool, code=CodeInput(workspace=str(tmp_path)))
-    assignment = Assignment(
-        assignment_id="as-1-1",
-        task_id="task",
-        type="security_analysis",
-        description="Analyse",
-        metadata={},
-        attempt=1,
-        configuration={},
-    )
+    assignment = assigned("security_analysis", {})
     context = Context()
     result = await agent.handle(assignment, context)
     told = {(one["file"], one["rule"], one["line"]) for one in result["issues"]}

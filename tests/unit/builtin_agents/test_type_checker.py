@@ -1,37 +1,20 @@
 """The agent that checks types, from metadata to its result."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from sutazai.agents.contract import AgentError, Assignment
+from sutazai.agents.contract import AgentError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.type_checker import TypeChecker
-from tests.unit.builtin_agents.lent import Context
+from tests.unit.builtin_agents.lent import Context, assigned
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def pool() -> AsyncIterator[AnalysisPool]:
-    pool = AnalysisPool(processes=1)
-    await pool.start()
-    yield pool
-    await pool.close()
-
-
 async def checked(pool: AnalysisPool, **metadata: Any) -> dict[str, Any]:
-    assignment = Assignment(
-        assignment_id="as-1-1",
-        task_id="task",
-        type="type_check",
-        description="Check",
-        metadata=metadata,
-        attempt=1,
-        configuration={},
-    )
+    assignment = assigned("type_check", metadata)
     return await TypeChecker(pool=pool, code=CodeInput(workspace=None)).handle(
         assignment, Context()
     )

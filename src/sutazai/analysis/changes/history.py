@@ -34,19 +34,24 @@ def read_range(workspace: Workspace, root: str, base: str, head: str) -> Change:
     if git is None:
         raise InputError("Commit ranges need git, which is not installed here; give a `diff`.")
     _check_objects(workspace)
-    with _lent(git, root, _object_format(workspace)) as run:
+    ends = _shallow_ends(workspace)
+    with _lent(git, root, _object_format(workspace), ends) as run:
         start, end = _commit(workspace, run, base), _commit(workspace, run, head)
-        listed = run("log", f"--max-count={_MOST_COMMITS}", "--format=%h%x00%s", f"{start}..{end}")
-        commits = [
-            Commit(commit=line.partition("\x00")[0], subject=line.partition("\x00")[2][:200])
-            for line in listed.decode("utf-8", "replace").splitlines()
-        ]
+        listed = run(
+            "log", f"--max-count={_MOST_COMMITS}", "--format=%H%x00%h%x00%s", f"{start}..{end}"
+        )
+        lines = [line.split("\x00") for line in listed.decode("utf-8", "replace").splitlines()]
+        commits = [Commit(commit=short, subject=subject[:200]) for _, short, subject in lines]
         tree = ("diff-tree", "-r", "-M", "--no-color", "--no-ext-diff", "--no-textconv")
         diff = run(*tree, "-p", "--full-index", start, end)
         if not diff:
             raise InputError(f"Nothing changes between {base!r} and {head!r}.")
         change = read_diff(diff.decode("utf-8", "replace"))
         change.commits, change.base, change.head = commits, start, end
+        if ends.intersection(whole for whole, _, _ in lines):
+            change.left_out.append(
+                "The list of commits may not be whole: history is only there up to a point."
+            )
         _add_sides(run, change, start, end)
     return change
 
@@ -100,10 +105,12 @@ def _quoted(path: str) -> str:
 
 
 @contextmanager
-def _lent(git: str, root: str, object_format: str) -> Iterator[_Git]:
+def _lent(git: str, root: str, object_format: str, ends: frozenset[str]) -> Iterator[_Git]:
     with tempfile.TemporaryDirectory(prefix="history-") as folder:
         run = _Git(git, Path(folder), str(Path(root, ".git", "objects")))
         run("init", "--quiet", "--bare", f"--object-format={object_format}", "--template=")
+        if ends:
+            Path(folder, "repository", "shallow").write_text("\n".join(sorted(ends)) + "\n")
         yield run
 
 
@@ -124,6 +131,11 @@ def _check_objects(workspace: Workspace) -> None:
         raise InputError("The workspace's repository has symbolic links among its objects.")
     if any(name.endswith(b"alternates") for name, _ in more):
         raise InputError("The workspace's repository borrows objects from another; give a `diff`.")
+
+
+def _shallow_ends(workspace: Workspace) -> frozenset[str]:
+    """The commits whose parents are not there, because not all of history was fetched."""
+    return frozenset(line for line in _text(workspace, "shallow").split() if _HEX.fullmatch(line))
 
 
 def _object_format(workspace: Workspace) -> str:

@@ -1,5 +1,6 @@
 """A project's dependencies judged: missing, unused, open, conflicting, licensed, vulnerable."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -35,6 +36,7 @@ from sutazai.analysis.dependencies.known import (
 from sutazai.analysis.findings import Finding
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.parsing import Module, parse
+from sutazai.analysis.protocol import Unparsed
 from sutazai.analysis.reading import take
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.source import Source, SourceError
@@ -91,16 +93,20 @@ class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Audit(msgspec.Struct, kw_only=True):
-    """The audit: findings, and for each question whether it could be answered and from what."""
+    """The audit: findings, and for each question whether it could be answered and from what.
+
+    `undeclared` is what is imported from elsewhere where no manifest says anything of it.
+    """
 
     findings: list[Finding]
     dependencies: list[dict[str, Any]]
     vulnerabilities: dict[str, Any]
     licences: dict[str, Any]
     manifests: list[str]
+    undeclared: list[dict[str, Any]]
     files: int
     lines: int
-    unparsed: list[dict[str, Any]]
+    unparsed: list[Unparsed]
     skipped: list[Skipped]
     skipped_total: int
 
@@ -112,14 +118,20 @@ def audit(request: AuditRequest) -> Audit:
     declared = read_declarations({file: one.text for file, one in sources.items()})
     modules, unparsed = _parsed(taken.sources)
     if not declared.files and not modules:
-        raise InputError(
-            "There is neither a manifest (pyproject.toml, requirements*.txt, setup.cfg, Pipfile) "
-            "nor a Python file to audit."
+        if unparsed:
+            first = unparsed[0]
+            raise InputError(
+                f"There is no manifest, and no Python file that can be read ({first.file}, line "
+                f"{first.line}: {first.reason})."
+            )
+        raise taken.nothing(
+            "manifest (pyproject.toml, requirements*.txt, setup.cfg, Pipfile) and no Python file"
         )
-    own = own_modules(modules)
-    imports = foreign_imports(modules, own)
     place = request.what.place
     workspace = Workspace(place.root, place.excluded, place.limits) if place else None
+    imports = foreign_imports(modules, own_modules(modules))
+    if workspace and request.what.patterns:
+        imports = [one for one in imports if not _lies_around(workspace, one)]
     installed, environment = read_installed(workspace) if workspace else ({}, None)
     found = Found(sources)
     _malformed(found, declared)
@@ -138,6 +150,7 @@ def audit(request: AuditRequest) -> Audit:
         vulnerabilities=vulnerabilities,
         licences=licences,
         manifests=declared.files,
+        undeclared=[] if declared.files else _undeclared(imports),
         files=len(sources),
         lines=sum(len(source.lines) for source in taken.sources),
         unparsed=unparsed,
@@ -146,16 +159,44 @@ def audit(request: AuditRequest) -> Audit:
     )
 
 
-def _parsed(sources: Sequence[Source]) -> tuple[dict[str, Module], list[dict[str, Any]]]:
+def _parsed(sources: Sequence[Source]) -> tuple[dict[str, Module], list[Unparsed]]:
     modules: dict[str, Module] = {}
-    unparsed: list[dict[str, Any]] = []
+    unparsed: list[Unparsed] = []
     for source in sources:
         if source.is_python:
             try:
                 modules[source.file] = parse(source)
             except SourceError as error:
-                unparsed.append({"file": source.file, "line": error.line, "reason": error.reason})
+                unparsed.append(Unparsed(file=source.file, line=error.line, reason=error.reason))
     return modules, unparsed
+
+
+def _lies_around(workspace: Workspace, one: Import) -> bool:
+    """Whether a module lies where Python would look, though the task does not name its file."""
+    folder = one.file.strip("/").split("/")[:-1]
+    top = one.module.partition(".")[0]
+    places = [folder[:depth] for depth in range(len(folder) + 1)] + [["src"], ["lib"]]
+    return any(
+        workspace.kind(tuple(os.fsencode(part) for part in (*place, name))) is not None
+        for place in places
+        for name in (top, f"{top}.py")
+    )
+
+
+def _undeclared(imports: Sequence[Import]) -> list[dict[str, Any]]:
+    """Each module once, where it is imported first."""
+    first: dict[str, Import] = {}
+    for one in imports:
+        first.setdefault(one.module, one)
+    return [
+        {
+            "module": module,
+            "distribution": distributions_of(module)[0],
+            "file": first[module].file,
+            "line": first[module].line,
+        }
+        for module in sorted(first)
+    ]
 
 
 # --- the questions

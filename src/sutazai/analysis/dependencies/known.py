@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -33,14 +34,21 @@ def open_database(
         if place is None:
             raise InputError("`advisories` names a file of the workspace, and there is none.")
         workspace = Workspace(place.root, place.excluded, limits)
-        parts = tuple(part.encode() for part in split_pattern(advisories))
+        parts = workspace.resolve(tuple(part.encode() for part in split_pattern(advisories)))
+        if workspace.kind(parts) is None:
+            raise InputError(f"`advisories`: there is no file {advisories!r} in the workspace.")
         try:
-            content = workspace.read(workspace.resolve(parts))
+            content = workspace.read(parts)
         except NotReadable as error:
-            raise InputError(f"`advisories`: {advisories} is {error}.") from None
+            raise InputError(f"`advisories`: {advisories!r} cannot be read: {error}.") from None
         return read_advisories(content, advisories)
     if database is not None:
         folder, _, name = database.rpartition("/")
+        if not Path(database).exists():
+            raise InputError(
+                f"There is no file {name!r} where this server's SUTAZAI_ADVISORY_DATABASE says "
+                "that its advisory database is."
+            )
         try:
             content = Workspace(folder or "/", (), limits).read((name.encode(),))
         except NotReadable as error:

@@ -1,19 +1,21 @@
 """The two halves of documenting, which run in a worker: before the examples ran, and after."""
 
 import stat
+from collections.abc import Sequence
 
 import msgspec
 
 from sutazai.analysis.documentation import pages, readme
 from sutazai.analysis.documentation.docstrings import Style
 from sutazai.analysis.documentation.examples import Group, Outcome, collect, shown_call
-from sutazai.analysis.documentation.model import Stale
+from sutazai.analysis.documentation.model import AnyFunction, Stale, Undocumented
 from sutazai.analysis.documentation.patching import covered, patch_docstrings
 from sutazai.analysis.documentation.stale import find_stale
 from sutazai.analysis.documentation.symbols import Documented, read_symbols
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.parsing import Module, parse
 from sutazai.analysis.patches import unified
+from sutazai.analysis.protocol import Unparsed
 from sutazai.analysis.reading import Content, Taken, contents, decoded
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.source import Source, SourceError, excerpt, looks_python, read_source
@@ -21,6 +23,7 @@ from sutazai.analysis.workspace import Skipped, Workspace
 
 FOLDER = "docs/reference/"
 _MOST_STALE = 2_000
+_MOST_UNDOCUMENTED = 9
 _MOST_PAGES_BYTES = 8 * 1024 * 1024
 
 
@@ -35,11 +38,16 @@ class DocFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """What was read: Python files, Markdown texts, the examples to run and where to import from."""
+    """What was read: Python files, Markdown texts, the examples to run and where to import from.
+
+    `undocumented` has the longest of the public functions without a docstring.
+    """
 
     files: list[DocFile] = []
     texts: list[DocFile] = []
     groups: list[Group] = []
+    undocumented: list[Undocumented] = []
+    unparsed: list[Unparsed] = []
     skipped: list[Skipped] = []
     skipped_total: int = 0
 
@@ -52,7 +60,8 @@ class Plan(msgspec.Struct, kw_only=True):
 class Draft(msgspec.Struct, kw_only=True):
     """What the second half needs: the plan, and how its examples ended; `ran` is whether they ran.
 
-    `whole` says that the plan has all of the project, so that its README can be judged.
+    `whole` says that the plan has all of the project, so that its README can be judged. `heads` are
+    first sentences for new docstrings, by symbol.
     """
 
     plan: Plan
@@ -60,6 +69,7 @@ class Draft(msgspec.Struct, kw_only=True):
     ran: bool
     style: Style
     whole: bool
+    heads: dict[str, str] = {}
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,17 +135,36 @@ def plan(what: Reviewable) -> Plan:
         try:
             found = read_symbols(source, file.module, file.root)
         except SourceError as error:
-            taken.leave(source.file, f"line {error.line}: {error.reason}")
+            made.unparsed.append(Unparsed(file=source.file, line=error.line, reason=error.reason))
             continue
         documented.append(found)
         callers.append(found.module)
         made.files.append(file)
     if not made.files:
-        raise InputError(_nothing(taken))
+        raise InputError(_nothing(made.unparsed, taken))
     importable = [one for one in documented if _is_importable(one.symbol.path)]
     made.groups = collect(importable, [(one.file, one.lines) for _, one in texts], callers)
+    made.undocumented = _undocumented(documented)
     made.skipped, made.skipped_total = taken.skipped, taken.skipped_total
     return made
+
+
+def _undocumented(documented: list[Documented]) -> list[Undocumented]:
+    found: list[tuple[int, Undocumented]] = []
+    for symbol in (one for whole in documented for one in whole.symbol.walk()):
+        node = symbol.node
+        if symbol.docstring is not None or not symbol.counts or not isinstance(node, AnyFunction):
+            continue
+        one = Undocumented(
+            path=symbol.path,
+            file=symbol.file,
+            line=node.lineno,
+            raises=sorted({raised.name for raised in symbol.raises}),
+            has_output=symbol.returns is not None or symbol.yields is not None,
+        )
+        found.append(((node.end_lineno or node.lineno) - node.lineno, one))
+    found.sort(key=lambda pair: (-pair[0], pair[1].file, pair[1].line))
+    return [one for _, one in found[:_MOST_UNDOCUMENTED]]
 
 
 def document(draft: Draft) -> Documentation:
@@ -154,7 +183,9 @@ def document(draft: Draft) -> Documentation:
     for file, one in zip(draft.plan.files, documented, strict=True):
         wrong = find_stale(one)
         stale += wrong
-        made = patch_docstrings(one, file.content, draft.style, wrong, evidence.generated)
+        made = patch_docstrings(
+            one, file.content, draft.style, wrong, evidence.generated, draft.heads
+        )
         if made.reason:
             unpatched.append(Skipped(file=file.file, reason=made.reason))
         if made.diff:
@@ -387,8 +418,10 @@ def _is_importable(module: str) -> bool:
     return all(part.isidentifier() for part in module.split("."))
 
 
-def _nothing(taken: Taken) -> str:
-    if not taken.skipped:
+def _nothing(unparsed: Sequence[Unparsed], taken: Taken) -> str:
+    left = [(one.file, f"line {one.line}: {one.reason}") for one in unparsed]
+    left += [(one.file, one.reason) for one in taken.skipped]
+    if not left:
         return "There is no Python code to document in what was named."
-    reasons = "; ".join(f"{one.file}: {one.reason}" for one in taken.skipped[:3])
+    reasons = "; ".join(f"{file}: {reason}" for file, reason in left[:3])
     return f"Nothing that was named can be documented ({reasons})."

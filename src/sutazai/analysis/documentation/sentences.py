@@ -5,28 +5,17 @@ from collections.abc import Sequence
 
 from sutazai.analysis.documentation.bodies import code, own_nodes
 from sutazai.analysis.documentation.model import AnyFunction, Kind, Symbol
+from sutazai.analysis.documentation.naming import (
+    PREDICATES,
+    conversion,
+    is_noun,
+    is_verb,
+    words_of,
+)
 from sutazai.analysis.documentation.outputs import is_stub
 
 _MOST = 4
-_VERBS = frozenset(
-    """accept add allow append apply ask assert begin bind build cache calculate call cancel
-    change check choose clean clear close collect combine compare compile compute configure
-    connect convert copy count create decode delete deliver deny describe deserialize detect
-    disable discard display drop dump emit enable encode end ensure escape evaluate execute
-    expand export extend extract fail fetch fill filter find finish fit flatten flush format
-    forward freeze generate get give group guess handle hash hide ignore import increment
-    initialize insert install invoke iterate join keep launch list load lock log login logout
-    lookup make map mark match merge migrate move normalize notify open order pack parse pass
-    pick place plot pop predict prepare print process publish pull push put query quote raise
-    read receive record redirect reduce refresh refund register reject release reload remove
-    rename render repeat replace report request reset resolve restart restore resume retry
-    return reverse rewrite rotate round run save scan schedule score search select send
-    serialize serve set ship show shuffle shut sign skip sleep slugify solve sort split start
-    stop store strip submit subscribe sum swap sync take tell test toggle trace train
-    transform translate trim truncate try unlock unpack unregister update upload upsert use
-    validate verify visit wait walk warn watch wrap write yield""".split()  # noqa: SIM905  # a list of two hundred words
-)
-_PREDICATES = ("is", "has", "can", "should", "was", "needs", "contains", "exists")
+_LONGEST_VALUE, _MOST_VALUES = 50, 2
 
 
 def sentence(symbol: Symbol) -> str:
@@ -78,22 +67,59 @@ def _function(symbol: Symbol) -> str:
     node = symbol.node
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return f"`{symbol.name}`."
-    single = _single_return(node)
+    single, words = _single_return(node), words_of(symbol.name)
     if symbol.kind is Kind.PROPERTY:
-        return f"The value of {code(single)}." if single is not None else f"{_noun(symbol.name)}."
+        if len(words) > 1 and words[0] in PREDICATES:
+            return f"Whether {_predicate(words)}."
+        return f"The value of {code(single)}." if single is not None else f"{_noun(words)}."
     if single is not None and not isinstance(single, ast.Name):
         return f"Return {code(single)}."
-    words = [word for word in symbol.name.lower().split("_") if word]
-    if words and words[0] in _PREDICATES and len(words) > 1:
+    if len(words) > 1 and words[0] in PREDICATES:
         return f"Tell whether {_predicate(words)}."
-    if words and words[0] in _VERBS:
+    if words and is_verb(words[0]):
         return f"{words[0].capitalize()} {' '.join(words[1:])}".rstrip() + "."
     if symbol.yields is not None:
-        return f"Yield the {' '.join(words)}."
-    if symbol.returns is not None and not is_stub(node):
-        return f"Return the {' '.join(words)}." if words else "Return a value."
-    called = _called(node)
-    return f"Call {listed(called, quote=False)}." if called else f"{_noun(symbol.name)}."
+        return f"Yield the {' '.join(words)}." if is_noun(words) else _given("Yield", symbol, node)
+    if is_stub(node):
+        return "Left to implementations." if symbol.kind is Kind.METHOD else f"`{symbol.name}`."
+    if symbol.returns is not None:
+        if turned := conversion(words):
+            return f"Convert {turned[0]} to {turned[1]}."
+        return (
+            f"Return the {' '.join(words)}." if is_noun(words) else _given("Return", symbol, node)
+        )
+    if called := _called(node):
+        return f"Call {listed(called, quote=False)}."
+    changed = _set(node)
+    return f"Set {listed(changed, quote=False)}." if changed else f"`{symbol.name}`."
+
+
+def _given(verb: str, symbol: Symbol, node: AnyFunction) -> str:
+    """What comes out by the signature and the body, where the name does not tell."""
+    kind = ast.Return if verb == "Return" else ast.Yield
+    found = [one.value for one in own_nodes(node) if isinstance(one, kind) and one.value]
+    output = symbol.returns if verb == "Return" else symbol.yields
+    names = [one.name for one in symbol.parameters]
+    of = f" for {listed(names)}" if names else ""
+    if output is not None and output.type:
+        return f"{verb} `{output.type}`{of}."
+    shown = list(dict.fromkeys(map(code, found)))
+    if 1 <= len(shown) <= _MOST_VALUES and all(_is_telling(one, node) for one in found):
+        return f"{verb} {' or '.join(shown)}{of}."
+    return f"{verb} a value{of}."
+
+
+def _is_telling(value: ast.expr, node: AnyFunction) -> bool:
+    """Whether an expression is short, and understood without the body that it stands in."""
+    local = {one.id for one in own_nodes(node) if isinstance(one, ast.Name) and _is_stored(one)} - {
+        one.id for one in ast.walk(value) if isinstance(one, ast.Name) and _is_stored(one)
+    }
+    named = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
+    return len(ast.unparse(value)) <= _LONGEST_VALUE and not named & local
+
+
+def _is_stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
 
 
 def _predicate(words: list[str]) -> str:
@@ -101,9 +127,20 @@ def _predicate(words: list[str]) -> str:
     return f"it {words[0]} {rest}" if words[0] != "should" else f"it should {rest}"
 
 
-def _noun(name: str) -> str:
-    words = name.strip("_").replace("_", " ")
-    return f"The {words}" if words else f"`{name}`"
+def _noun(words: Sequence[str]) -> str:
+    return f"The {' '.join(words)}" if words else "A value"
+
+
+def _set(node: AnyFunction) -> list[str]:
+    """The attributes and items that a body sets."""
+    targets = (
+        target
+        for one in own_nodes(node)
+        if isinstance(one, ast.Assign | ast.AugAssign | ast.AnnAssign)
+        for target in (one.targets if isinstance(one, ast.Assign) else [one.target])
+    )
+    wanted = (ast.Attribute, ast.Subscript)
+    return list(dict.fromkeys(code(one) for one in targets if isinstance(one, wanted)))
 
 
 def _single_return(node: AnyFunction) -> ast.expr | None:

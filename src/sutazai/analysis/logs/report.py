@@ -272,14 +272,21 @@ def _summary(
     late: list[Template],
 ) -> str:
     bad = levels["error"] + levels["critical"]
-    parts = [f"{miner.entries} entries in {len(templates)} templates"]
+    entries = "1 entry" if miner.entries == 1 else f"{miner.entries} entries"
+    parts = [f"{entries} in {_count(len(templates), 'template')}"]
     if bad:
-        parts.append(f"{bad} errors")
+        parts.append(_count(bad, "error"))
     if levels["warning"]:
-        parts.append(f"{levels['warning']} warnings")
+        parts.append(_count(levels["warning"], "warning"))
     if bursts:
-        parts.append(f"{len(bursts)} bursts")
+        parts.append(_count(len(bursts), "burst"))
     new = [one for one in late if one.level >= Level.WARNING]
     if new:
-        parts.append(f"{len(new)} warnings or errors that were not there at first")
+        verb = "was" if len(new) == 1 else "were"
+        what = _count(len(new), "kind")
+        parts.append(f"{what} of warning or error that {verb} not there at first")
     return ", ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -47,7 +47,7 @@ def advise(what: Reviewable) -> Advice:
     taken = take(what)
     wanted = {source.file: source for source in taken.sources if source.is_python}
     if not wanted:
-        raise InputError("There is no Python file in what the task names.")
+        raise taken.nothing("Python file")
     project = _project(what, taken.sources)
     modules, unparsed = _parsed(project, wanted)
     copies = [

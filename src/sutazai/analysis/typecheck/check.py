@@ -13,9 +13,9 @@ import msgspec
 
 from sutazai.analysis.dependencies.imported import foreign_imports, own_modules
 from sutazai.analysis.findings import Confidence, Finding, RawFinding, Severity
-from sutazai.analysis.globs import InputError
 from sutazai.analysis.merge import merge
 from sutazai.analysis.parsing import Module, parse
+from sutazai.analysis.protocol import Unparsed
 from sutazai.analysis.reading import take
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.source import Source, SourceError
@@ -66,7 +66,7 @@ class Check(msgspec.Struct, kw_only=True):
     taken_as_any: list[str]
     files: int
     lines: int
-    unparsed: list[dict[str, Any]]
+    unparsed: list[Unparsed]
     skipped: list[Any]
     skipped_total: int
 
@@ -76,7 +76,7 @@ def check(request: CheckRequest) -> Check:
     taken = take(request.what)
     sources = {source.file: source for source in taken.sources if source.is_python}
     if not sources:
-        raise InputError("There is no Python file in what the task names.")
+        raise taken.nothing("Python file")
     modules, unparsed = _parsed(sources)
     options = _options(request, taken.sources, modules)
     files = {file: sources[file].text for file in modules}
@@ -111,7 +111,7 @@ def check(request: CheckRequest) -> Check:
     )
 
 
-def _parsed(sources: Mapping[str, Source]) -> tuple[dict[str, Module], list[dict[str, Any]]]:
+def _parsed(sources: Mapping[str, Source]) -> tuple[dict[str, Module], list[Unparsed]]:
     # mypy stops at the first file that it cannot parse, so none of these goes in.
     modules: dict[str, Module] = {}
     unparsed = []
@@ -119,7 +119,7 @@ def _parsed(sources: Mapping[str, Source]) -> tuple[dict[str, Module], list[dict
         try:
             modules[file] = parse(source)
         except SourceError as error:
-            unparsed.append({"file": file, "line": error.line, "reason": error.reason})
+            unparsed.append(Unparsed(file=file, line=error.line, reason=error.reason))
     return modules, unparsed
 
 

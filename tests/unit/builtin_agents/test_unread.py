@@ -1,0 +1,166 @@
+"""What users are told of code that no parser can read."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sutazai.adapters.sandbox import LinuxSandbox
+from sutazai.agents.contract import Agent, AgentError
+from sutazai.analysis.pool import AnalysisPool
+from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.code_reviewer import CodeReviewer
+from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
+from sutazai.builtin_agents.doc_generator import DocGenerator
+from sutazai.builtin_agents.performance_analyst import PerformanceAnalyst
+from sutazai.builtin_agents.refactoring_advisor import RefactoringAdvisor
+from sutazai.builtin_agents.security_analyst import SecurityAnalyst
+from sutazai.builtin_agents.type_checker import TypeChecker
+from tests.unit.builtin_agents.lent import Context, assigned
+
+pytestmark = pytest.mark.anyio
+
+BROKEN = '"""Not Python."""\n\ndef f(:\n    pass\n'
+
+Make = Callable[[AnalysisPool, CodeInput], Agent]
+
+AGENTS: dict[str, Make] = {
+    "code_review": lambda pool, code: CodeReviewer(pool=pool, code=code),
+    "security_analysis": lambda pool, code: SecurityAnalyst(pool=pool, code=code),
+    "performance_analysis": lambda pool, code: PerformanceAnalyst(
+        pool=pool, code=code, sandbox=LinuxSandbox()
+    ),
+    "refactoring": lambda pool, code: RefactoringAdvisor(
+        pool=pool, code=code, sandbox=LinuxSandbox()
+    ),
+    "type_check": lambda pool, code: TypeChecker(pool=pool, code=code),
+    "dependency_audit": lambda pool, code: DependencyAuditor(pool=pool, code=code),
+    "documentation": lambda pool, code: DocGenerator(pool=pool, code=code, sandbox=LinuxSandbox()),
+}
+REPORTING = [
+    "code_review",
+    "security_analysis",
+    "performance_analysis",
+    "refactoring",
+    "type_check",
+]
+REFUSING = ["dependency_audit", "documentation"]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    (tmp_path / "good.py").write_text('"""Good."""\n\nNUMBER = 1\n\n\ndef f():\n    """One."""\n')
+    (tmp_path / "broken.py").write_text(BROKEN)
+    return tmp_path
+
+
+async def handled(
+    task_type: str, pool: AnalysisPool, workspace: Path, **metadata: Any
+) -> dict[str, Any]:
+    agent = AGENTS[task_type](pool, CodeInput(workspace=str(workspace)))
+    return await agent.handle(assigned(task_type, metadata), Context())
+
+
+@pytest.mark.parametrize("task_type", REPORTING)
+async def test_that_nothing_could_be_read_is_not_that_nothing_was_found(
+    task_type: str, pool: AnalysisPool, workspace: Path
+) -> None:
+    result = await handled(task_type, pool, workspace, code=BROKEN)
+    reason = result["unparsed"][0]["reason"]
+    assert result["summary"] == f"The code could not be read (inline.py, line 3: {reason})"
+
+
+@pytest.mark.parametrize("task_type", REPORTING)
+async def test_none_of_several_files_could_be_read(
+    task_type: str, pool: AnalysisPool, workspace: Path
+) -> None:
+    (workspace / "worse.py").write_text("x = (\n")
+    result = await handled(task_type, pool, workspace, files=["broken.py", "worse.py"])
+    assert result["summary"].startswith("None of the 2 files could be read (/broken.py, line 3: ")
+    assert result["summary"].endswith("; and 1 more)")
+
+
+@pytest.mark.parametrize("task_type", [*REPORTING, *REFUSING])
+async def test_a_summary_says_which_file_was_not_read(
+    task_type: str, pool: AnalysisPool, workspace: Path
+) -> None:
+    result = await handled(task_type, pool, workspace, files=["*.py"])
+    [unparsed] = result["unparsed"]
+    assert (unparsed["file"], unparsed["line"]) == ("/broken.py", 3)
+    assert "; 1 of 2 files could not be read (/broken.py, line 3: " in result["summary"]
+
+
+@pytest.mark.parametrize("task_type", REFUSING)
+async def test_what_only_reads_python_says_where_it_could_not(
+    task_type: str, pool: AnalysisPool, workspace: Path
+) -> None:
+    with pytest.raises(AgentError, match=r"broken\.py.*line 3"):
+        await handled(task_type, pool, workspace, file="broken.py")
+
+
+@pytest.mark.parametrize("task_type", ["refactoring", "type_check", "dependency_audit"])
+async def test_a_file_that_is_no_text_is_named_in_the_refusal(
+    task_type: str, pool: AnalysisPool, workspace: Path
+) -> None:
+    (workspace / "odd.py").write_bytes(b"# coding: utf-8\nx = '\xff'\n")
+    with pytest.raises(AgentError, match=r"/odd\.py: line 2: not valid utf-8"):
+        await handled(task_type, pool, workspace, file="odd.py")
+
+
+@pytest.mark.parametrize("task_type", [*REPORTING, *REFUSING])
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"files": []}, "`files` is empty: give paths or globs"),
+        ({"file_path": ""}, "`file_path` is empty: give paths or globs"),
+        ({"file": ["good.py", " "]}, "`file` holds an empty path: give"),
+        ({"code": ""}, "`code` is empty: give the code itself"),
+        ({"code": " \n"}, "`code` is empty: give the code itself"),
+    ],
+)
+async def test_an_empty_field_is_refused_and_says_what_to_give(
+    task_type: str, metadata: dict[str, Any], words: str, pool: AnalysisPool, workspace: Path
+) -> None:
+    with pytest.raises(AgentError, match=words):
+        await handled(task_type, pool, workspace, **metadata)
+
+
+@pytest.mark.parametrize("task_type", REPORTING)
+async def test_null_is_as_if_the_field_were_left_out(
+    task_type: str, pool: AnalysisPool, workspace: Path
+) -> None:
+    result = await handled(task_type, pool, workspace, file=None, files=None, code=None)
+    assert result["metrics"]["files_analyzed"] == 2
+
+
+async def test_a_folder_without_files_is_not_called_the_workspace(
+    pool: AnalysisPool, workspace: Path
+) -> None:
+    (workspace / "empty").mkdir()
+    with pytest.raises(AgentError, match="no file in what was named"):
+        await handled("code_review", pool, workspace, file="empty")
+
+
+async def test_binary_data_under_a_name_of_python_is_called_that(
+    pool: AnalysisPool, workspace: Path
+) -> None:
+    (workspace / "picture.py").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\xff")
+    result = await handled("code_review", pool, workspace, file="picture.py")
+    assert result["summary"] == (
+        "The code could not be read (/picture.py, line 1: binary data, not text)"
+    )
+
+
+async def test_of_other_languages_no_more_is_said_than_was_looked_for(
+    pool: AnalysisPool, workspace: Path
+) -> None:
+    script = "function f(a) { return eval(a) }\n"
+    result = await handled("code_review", pool, workspace, code=script, file="a.js")
+    assert result["summary"] == (
+        "Found no secrets; nothing else is looked for in files that are not Python"
+    )
+    assert result["metrics"]["files_only_scanned"] == 1
+    result = await handled("code_review", pool, workspace, file="good.py")
+    assert result["metrics"]["files_only_scanned"] == 0
+    assert result["summary"] == "Found no issues"
