@@ -6,6 +6,9 @@ SHELL := /bin/sh
 PYTEST_WORKERS ?= 2
 BIN := .venv/bin
 
+# What is started here starts Python by the hundred: let it compile each module once, not each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

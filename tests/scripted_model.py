@@ -4,7 +4,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -34,7 +34,15 @@ class Break(NamedTuple):
     text: str
 
 
-Script = Callable[[JSON], Say | Refuse | Break]
+class Raw(NamedTuple):
+    """Whatever else a server may send."""
+
+    body: bytes
+    content_type: str = "text/event-stream"
+    encoding: str = "identity"
+
+
+Script = Callable[[JSON], Say | Refuse | Break | Raw]
 
 
 class ScriptedModel:
@@ -121,6 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
         match told:
             case Refuse(status=status, message=message, retry_after=after):
                 self._plain(status, {"error": {"message": message}}, after)
+            case Raw(body=data, content_type=kind, encoding=encoding):
+                self._stream([data], kind, encoding)
             case Break(text=text):
                 self._stream(_openai(body, text, None)[:-2])
                 self.close_connection = True
@@ -140,14 +150,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def _stream(self, frames: list[str]) -> None:
+    def _stream(
+        self,
+        frames: Sequence[str | bytes],
+        kind: str = "text/event-stream",
+        encoding: str = "identity",
+    ) -> None:
         self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
+        self.send_header("content-type", kind)
+        self.send_header("content-encoding", encoding)
         self.send_header("connection", "close")
         self.end_headers()
         try:
             for frame in frames:
-                self.wfile.write(frame.encode())
+                self.wfile.write(frame if isinstance(frame, bytes) else frame.encode())
                 self.wfile.flush()
         except OSError:  # whoever asked has gone
             pass

@@ -1,5 +1,6 @@
 """Parts of the composition root that `bootstrap` puts together, each made from the settings."""
 
+from functools import partial
 from pathlib import Path
 
 from sutazai.adapters.git import GitRepositories
@@ -24,6 +25,7 @@ from sutazai.builtin_agents.refactoring_advisor import RefactoringAdvisor
 from sutazai.builtin_agents.security_analyst import SecurityAnalyst
 from sutazai.builtin_agents.test_generator import TestGeneratorAgent
 from sutazai.builtin_agents.text_assistant import TextAssistant
+from sutazai.builtin_agents.text_input import wrong_field
 from sutazai.builtin_agents.type_checker import TypeChecker
 from sutazai.callbacks.guard import AddressGuard
 from sutazai.database import Database
@@ -33,6 +35,7 @@ from sutazai.identity.model import AGENT_TIER, Tier
 from sutazai.limits.rates import Allowance, RateLimits
 from sutazai.limits.windows import SharedWindows
 from sutazai.settings import Settings
+from sutazai.tasks.given import InputCheck, InputChecks
 from sutazai.tasks.runner import TaskRunner
 from sutazai.tasks.service import Tasks
 from sutazai.telemetry.tracing import Tracing
@@ -102,12 +105,17 @@ def make_tasks(
     tracing: Tracing | None,
 ) -> Tasks:
     """What users do with tasks."""
+    checks = {
+        task_type: InputCheck(TextAssistant.description.agent_id, partial(wrong_field, task_type))
+        for task_type in TextAssistant.description.needs_model
+    }
     return Tasks(
         database=database,
         hub=hub,
         directory=directory,
         ends=runner,
         check_callback_url=guard.check,
+        check_input=InputChecks(checks, directory).check,
         tracing=tracing,
     )
 

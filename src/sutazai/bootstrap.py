@@ -197,8 +197,10 @@ async def _start_work(
         settings, database, handlers, agents, models, instruments, tracing
     )
     tasks = make_tasks(database, hub, directory, runner, guard, tracing)
-    assignments, outside = make_outside(settings, database, runner, directory, builtin, instruments)
-    workflows = make_workflows(database, tasks, directory, agents, models)
+    assignments, outside = make_outside(
+        settings, database, runner, directory, builtin, instruments, tracing
+    )
+    workflows = make_workflows(database, hub, tasks, directory, agents, models)
     workspace = str(settings.workspace.absolute())
     findings = Findings(database=database, tasks=tasks, workspace=workspace)
     schedules = _schedules(settings, database, tasks, workflows, identity)

@@ -17,10 +17,12 @@ from sutazai.engine.job import Consumer, Handler
 from sutazai.engine.rescuer import Rescuer
 from sutazai.engine.scheduler import Scheduler
 from sutazai.engine.worker import Worker
+from sutazai.events.hub import EventHub
 from sutazai.findings.service import Findings
 from sutazai.llm.reach import Reach
 from sutazai.llm.service import Models
 from sutazai.schedules import firing
+from sutazai.schedules.service import scheduled_by
 from sutazai.settings import Settings
 from sutazai.tasks.assignments import Assignments
 from sutazai.tasks.cache import DatabaseResultCache, PeekingCache
@@ -77,6 +79,7 @@ def make_runner(
 
 def make_workflows(
     database: Database,
+    hub: EventHub,
     tasks: Tasks,
     directory: AgentDirectory,
     agents: Sequence[Agent],
@@ -90,7 +93,14 @@ def make_workflows(
         cache=peeking,
         has_model=lambda: models.reach.is_available,
     )
-    return Workflows(database=database, tasks=tasks, directory=directory, foresees=foresight)
+    return Workflows(
+        database=database,
+        hub=hub,
+        tasks=tasks,
+        directory=directory,
+        foresees=foresight,
+        scheduled_by=scheduled_by,
+    )
 
 
 def make_engine(
@@ -136,6 +146,7 @@ def make_outside(
     directory: AgentDirectory,
     builtin: Sequence[Agent],
     instruments: Instruments,
+    tracing: Tracing | None,
 ) -> tuple[Assignments, OutsideAgents]:
     """The work of agents from outside, and who may be one."""
     assignments = Assignments(
@@ -143,6 +154,7 @@ def make_outside(
         runner=runner,
         lease_seconds=settings.lease_seconds,
         instruments=instruments,
+        tracing=tracing,
     )
     outside = OutsideAgents(
         database=database,

@@ -15,7 +15,7 @@ def sign(number: int) -> int:
 
 
 async def test_a_task_gives_a_file_of_tests_with_its_evidence(server: Server) -> None:
-    metadata = {"code": CODE, "file": "signs.py", "seconds": 20}
+    metadata = {"code": CODE, "file": "signs.py", "seconds": 60}
     task = await submit(server.user, "test_generation", metadata=metadata)
     # Searching and proving take their time, and more of it on a busy machine.
     async with asyncio.timeout(180):

@@ -12,10 +12,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import structlog
+
 from sutazai.llm.model import (
     Answer,
     ModelFailed,
     ModelMissing,
+    ModelProblem,
     ModelUnavailable,
     ModelUnreachable,
     Request,
@@ -23,10 +26,13 @@ from sutazai.llm.model import (
     Speaker,
 )
 from sutazai.llm.port import OnText
+from sutazai.telemetry.redaction import MASK
 
 if TYPE_CHECKING:
     import httpx2
     from pydantic_ai.models import Model, StreamedResponse
+
+_logger = structlog.get_logger(__name__)
 
 OLLAMA, OPENAI, ANTHROPIC = "ollama", "openai", "anthropic"
 PROVIDERS = (OLLAMA, OPENAI, ANTHROPIC)
@@ -40,6 +46,8 @@ _MOST_LIST_BYTES = 4 * 1024 * 1024
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 # No token is longer than this many characters; more than so is not an answer but an attack.
 _TOKEN_LETTERS = 32
+_MOST_TOKENS = 10_000_000  # more than any model reads or writes in one call
+_MOST_TOLD = 300
 
 
 class PydanticServer:
@@ -135,18 +143,38 @@ class PydanticServer:
         try:
             async with asyncio.timeout(self._seconds):
                 return await _ask(model, request, on_text)
+        except ModelProblem:
+            raise
         except ModelHTTPError as error:
-            raise _http_failure(self._url, request, error.status_code, error.body) from None
+            told = self._told(str(error.body))
+            failure = _http_failure(self._url, request, error.status_code, told)
+            if isinstance(failure, ModelFailed):
+                failure.retry_after = _retry_after(error.__cause__)
+            raise failure from None
         except ModelAPIError as error:
-            raise ModelUnreachable(f"{self._url} cannot be reached: {error.message}.") from None
+            told = self._told(error.message)
+            raise ModelUnreachable(f"{self._url} cannot be reached: {told}.") from None
         except UnexpectedModelBehavior as error:
-            raise ModelFailed(f"{self._url} gave no answer: {error.message}.") from None
+            told = self._told(error.message)
+            raise ModelFailed(f"{self._url} gave no answer: {told}.") from None
         except TimeoutError:
             message = (
                 f"{request.model} did not finish within {self._seconds:g} s. Give it longer with "
                 "SUTAZAI_LLM_TIMEOUT_SECONDS."
             )
             raise ModelFailed(message, is_passing=True) from None
+        except Exception as error:
+            # The libraries take much of what a server says for granted.
+            _logger.info("llm.nonsense", url=self._url, error=type(error).__name__)
+            raise ModelFailed(
+                f"{self._url} does not answer as a model server does ({type(error).__name__})."
+            ) from None
+
+    def _told(self, said: str) -> str:
+        """What a server said, for users: a line without the key that it may have repeated."""
+        if self._key:
+            said = said.replace(self._key, MASK)
+        return "".join(one if one.isprintable() else " " for one in said[:_MOST_TOLD])
 
     def _make(self, name: str, client: "httpx2.AsyncClient") -> "Model":
         with self._importing:
@@ -256,6 +284,8 @@ async def _read(stream: "StreamedResponse", request: Request, on_text: OnText) -
             case _:
                 continue
         if piece:
+            # Half a character, which JSON can spell, can be written nowhere.
+            piece = piece.encode("utf-8", "replace").decode()
             length += len(piece)
             if length > most:
                 raise ModelFailed("The server sent far more than it was asked for.")
@@ -265,7 +295,9 @@ async def _read(stream: "StreamedResponse", request: Request, on_text: OnText) -
         raise ModelFailed("The answer broke off in the middle.", is_passing=True)
     text = "".join(pieces)
     usage = stream.usage
-    estimated = not (usage.input_tokens or usage.output_tokens)
+    counts = (usage.input_tokens, usage.output_tokens)
+    # A count that cannot be is none: it would be booked, and no budget would be left of it.
+    estimated = not any(counts) or not all(0 <= count <= _MOST_TOKENS for count in counts)
     return Answer(
         text=text,
         input_tokens=request.estimated_tokens if estimated else usage.input_tokens,
@@ -313,8 +345,7 @@ def _refused(url: str, status: int) -> str:
     return f"{url} answers {status} when asked for its models."
 
 
-def _http_failure(url: str, request: Request, status: int, body: object) -> Exception:
-    told = str(body)[:300]
+def _http_failure(url: str, request: Request, status: int, told: str) -> Exception:
     if status in (401, 403):
         return ModelUnavailable(_refused(url, status))
     if status == 404:
@@ -322,3 +353,10 @@ def _http_failure(url: str, request: Request, status: int, body: object) -> Exce
     if request.schema is not None and status in (400, 422, 501):
         return SchemaRefused(f"{url} takes no schema ({status}): {told}")
     return ModelFailed(f"{url} answers {status}: {told}", is_passing=status in _PASSING)
+
+
+def _retry_after(error: BaseException | None) -> float | None:
+    """The seconds that a server asks to wait, if it says so in seconds."""
+    response = getattr(error, "response", None)
+    said = "" if response is None else response.headers.get("retry-after", "")
+    return float(said) if said.isascii() and said.isdigit() else None

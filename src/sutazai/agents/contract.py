@@ -29,7 +29,10 @@ class AgentDescription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt at one task, as an agent sees it."""
+    """One attempt at one task, as an agent sees it.
+
+    `traceparent` (W3C Trace Context) is what an agent from outside puts its own spans below.
+    """
 
     assignment_id: str
     task_id: str
@@ -38,12 +41,21 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     attempt: int
     configuration: dict[str, Any]
+    traceparent: str | None = None
+
+
+FAILURE_CODE = r"[A-Z][A-Z0-9_]{0,31}"
+"""The form of what a task's failure is called for programs, such as OUT_OF_DISK; a pattern.
+
+The specification's codes say what the server knows; what an agent fails of has no fixed list.
+"""
 
 
 class AgentError(Exception):
     """Raised by an agent when it cannot do the task; the message is shown to the user.
 
-    Only a `retryable` failure uses up further attempts: bad input stays bad. `result` is what there
+    `code` is the specification's or the agent's own, in the form of FAILURE_CODE. Only a
+    `retryable` failure uses up further attempts: bad input stays bad. `result` is what there
     is to show for the work all the same, kept beside the error.
     """
 
@@ -51,7 +63,7 @@ class AgentError(Exception):
         self,
         message: str,
         *,
-        code: ErrorCode = ErrorCode.VALIDATION_ERROR,
+        code: str = ErrorCode.VALIDATION_ERROR,
         retryable: bool = False,
         result: dict[str, Any] | None = None,
     ) -> None:

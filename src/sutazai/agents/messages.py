@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from sutazai import clock, ids
-from sutazai.agents.contract import Assignment
+from sutazai.agents.contract import FAILURE_CODE, Assignment
 from sutazai.errors import ErrorCode
 
 COORDINATOR = "master-coordinator"
@@ -79,7 +79,7 @@ class Completed(msgspec.Struct, frozen=True):
 class NotDone(msgspec.Struct, frozen=True):
     """The assignment cannot be done; only a `retryable` failure uses up further attempts."""
 
-    code: ErrorCode
+    code: str
     message: str
     retryable: bool
 
@@ -129,6 +129,8 @@ def request_for(assignment: Assignment, agent_id: str) -> bytes:
         "description": assignment.description,
         "attempt": assignment.attempt,
     }
+    if assignment.traceparent is not None:
+        payload["traceparent"] = assignment.traceparent
     # An agent may throw away what it has seen: who sends it again sends the same message.
     digest = hashlib.sha256(assignment.assignment_id.encode()).hexdigest()
     return _message(
@@ -216,11 +218,14 @@ def _not_done(error: Any, about: Mapping[str, Any]) -> NotDone:
         raise Malformed("its `error` has no `message`", **about)
     message = error["message"].replace("\0", "\ufffd")[:_MOST_TEXT].strip()
     code = error.get("code")
-    known = next((one for one in ErrorCode if one == code), None)
-    if known is None and isinstance(code, str) and code:
+    kept: str = ErrorCode.INTERNAL_ERROR
+    if isinstance(code, str) and re.fullmatch(FAILURE_CODE, code):
+        kept = code
+    elif isinstance(code, str) and code:
+        # What is no code is shown all the same: it may say more than the message.
         message = f"{code[:100]}: {message}"
     return NotDone(
-        known or ErrorCode.INTERNAL_ERROR,
+        kept,
         message or "The agent gave no reason.",
         error.get("retryable") is True,
     )

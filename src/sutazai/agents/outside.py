@@ -29,7 +29,8 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CAPABILITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,63}")
 
 OnRemoved = Callable[[Connection, str], None]
-"""Gives back what an agent had under way; in the transaction that removes it."""
+"""Gives back what an agent had under way, and ends what nobody else may do; in the transaction
+that removes it."""
 
 
 class Registration(msgspec.Struct, frozen=True):
@@ -109,13 +110,19 @@ class OutsideAgents:
         return secret
 
     async def remove(self, agent_id: str, *, origin: Origin) -> None:
-        """Let an agent go: its key ends, and what it had under way is given back."""
+        """Let an agent go: its key ends, and what it had under way is given back.
+
+        What is pinned to it fails: nobody else may do it.
+        """
 
         def unit(connection: Connection) -> None:
             touched = partial(outside_store.touch, since=0, resources=None)
             touched(connection, agent_id, now=clock.now())  # for the order of the locks
+            # Before the agent itself, for the order of the locks; and once nobody can submit
+            # anything more for it, whatever came in between.
             self._on_removed(connection, agent_id)
             self._locked(connection, agent_id)
+            self._on_removed(connection, agent_id)
             agent_keys.revoke(connection, agent_id)
             if outside_store.remove(connection, agent_id):
                 told = status_notice(agent_id, AgentStatus.OFFLINE, "agent.offline")
@@ -236,6 +243,16 @@ def note_load(connection: Connection, agent_id: str, running: int) -> None:
     else:
         events = status_notice(agent_id, AgentStatus.ACTIVE)
     log.append(connection, events, now=clock.now())
+
+
+def absent(connection: Connection, agent_ids: Collection[str], *, hold: bool = False) -> set[str]:
+    """Those of these agents that are not registered.
+
+    `hold` keeps the others from being deleted before the unit has ended.
+    """
+    if not agent_ids:
+        return set()
+    return set(agent_ids) - outside_store.registered_among(connection, agent_ids, hold=hold)
 
 
 def full_ones(connection: Connection) -> list[str]:

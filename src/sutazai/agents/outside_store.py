@@ -37,6 +37,14 @@ def find(connection: Connection, agent_id: str, *, lock: bool = False) -> AgentD
     return None if row is None else description(row)
 
 
+def registered_among(connection: Connection, agent_ids: Collection[str], *, hold: bool) -> set[str]:
+    """Those of these that are registered; with `hold` nobody deletes them before the unit ends."""
+    query = select(AGENTS.c.agent_id).where(AGENTS.c.agent_id.in_(sorted(agent_ids)))
+    if hold:
+        query = query.order_by(AGENTS.c.agent_id).with_for_update(read=True, key_share=True)
+    return set(connection.execute(query).scalars())
+
+
 def add(connection: Connection, agent: AgentDescription, *, now: int) -> bool:
     """Insert; False where the id is taken."""
     configuration = DEFAULT_CONFIGURATION | agent.configuration

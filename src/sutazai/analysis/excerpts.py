@@ -7,7 +7,7 @@ import ast
 import codecs
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -25,6 +25,9 @@ MOST_LINES = 60
 _MOST_LETTERS = 4_000
 _AROUND = 12
 _MOST_REPLACED = 30
+_SILENCES = re.compile(
+    r"(?i:#\s*(?:noqa|nosec|sutazai:|type:\s*ignore|pyright:|pylint:))|\bAny\b|\bcast\("
+)
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _ROUTES = re.compile(r"^(route|get|post|put|patch|delete|websocket|api_view|action|mutation)$")
 _TOUCHES = re.compile(
@@ -129,11 +132,16 @@ def repair(wanted: Repair) -> Repaired:
     replacement = wanted.replacement.strip("\n").split("\n")
     if len(replacement) > _MOST_REPLACED + last - first:
         return Repaired(problem="it is too long")
+    if _silences(replacement) > _silences(source.lines[first - 1 : last]):
+        return Repaired(problem="it silences what it should repair")
     after = [*source.lines[: first - 1], *replacement, *source.lines[last:]]
     end = "\n" if source.text.endswith("\n") else ""
     before, text = source.text, "\n".join(after) + end
     if before == text:
         return Repaired(problem="it changes nothing")
+    if source.is_python and _statements(text) < _statements(before):
+        # The finding would be gone with what it was about.
+        return Repaired(problem="it takes code away")
     patch = _patch(source.file.removeprefix("/"), before, text)
     redactor = _redactor(source, _parsed(source))
     # What is masked in the excerpt would be written into the file as asterisks, and what is masked
@@ -141,6 +149,25 @@ def repair(wanted: Repair) -> Repaired:
     if redactor.text(patch) != patch or any("****" in line for line in replacement):
         return Repaired(problem="it would have to quote a secret")
     return Repaired(content=text.encode(), patch=patch)
+
+
+def _statements(text: str) -> int:
+    """How many statements do something; none where the text cannot be parsed."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return 0
+    return sum(isinstance(node, ast.stmt) and not _does_nothing(node) for node in ast.walk(tree))
+
+
+def _does_nothing(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    )
+
+
+def _silences(lines: Sequence[str]) -> int:
+    return sum(len(_SILENCES.findall(line)) for line in lines)
 
 
 def _patch(name: str, before: str, after: str) -> str:

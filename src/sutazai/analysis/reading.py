@@ -60,9 +60,11 @@ def contents(what: Reviewable, taken: Taken) -> Iterator[Content]:
     taken.skipped += selection.skipped
     taken.skipped_total += selection.skipped_total
     total = 0
+    instead = {one.name: one.content for one in what.instead}
     for parts in selection.files:
         try:
-            content = workspace.read(parts)
+            name = shown(parts)
+            content = instead[name] if name in instead else workspace.read(parts)
         except NotReadable as error:
             taken.leave(shown(parts), str(error))
             continue

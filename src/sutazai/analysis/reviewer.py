@@ -37,11 +37,23 @@ class ReviewCache(Protocol):
 
 
 class Reviewable(msgspec.Struct, frozen=True, kw_only=True):
-    """What to review: inline code, or patterns in a workspace (none: all of it)."""
+    """What to review: inline code, or patterns in a workspace (none: all of it).
+
+    `instead` are files of the workspace to be read as if they were so; whole-project analyses heed
+    it (`reading.contents`), a Reviewer does not.
+    """
 
     place: Place | None = None
     patterns: tuple[str, ...] = ()
     inline: tuple[Inline, ...] = ()
+    instead: tuple[Inline, ...] = ()
+
+    def with_file(self, file: Inline) -> "Reviewable":
+        """The same, but for one file's content."""
+        if self.place is None:
+            inline = tuple(file if one.name == file.name else one for one in self.inline)
+            return msgspec.structs.replace(self, inline=inline)
+        return msgspec.structs.replace(self, instead=(*self.instead, file))
 
 
 class ReviewResult(msgspec.Struct, kw_only=True):

@@ -53,7 +53,10 @@ class AgentKey(BaseModel):
 
 
 class Assignment(BaseModel):
-    """One attempt at one task, given to one agent."""
+    """One attempt at one task, given to one agent.
+
+    `traceparent` (W3C Trace Context) is the attempt's place in the trace of who submitted the task.
+    """
 
     assignment_id: str
     task_id: UUID
@@ -63,6 +66,7 @@ class Assignment(BaseModel):
     attempt: int
     configuration: dict[str, Any]
     lease_expires_at: datetime
+    traceparent: str | None = None
 
 
 class AssignmentList(BaseModel):

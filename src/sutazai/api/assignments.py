@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from sutazai import clock
+from sutazai.agents.contract import FAILURE_CODE
 from sutazai.agents.model import Resources
 from sutazai.api.agent_schemas import AssignmentList, Heartbeat, Renewed, Reported
 from sutazai.api.requests import (
@@ -187,6 +188,7 @@ def _given_view(given: Given) -> dict[str, Any]:
         "attempt": assignment.attempt,
         "configuration": assignment.configuration,
         "lease_expires_at": clock.to_iso(given.lease_expires_at),
+        "traceparent": assignment.traceparent,
     }
 
 
@@ -238,9 +240,14 @@ class CompleteRequest(Input):
 
 
 class AgentFailure(Input):
-    """Why it cannot be done; only a `retryable` failure uses up further attempts."""
+    """Why it cannot be done; only a `retryable` failure uses up further attempts.
 
-    code: ErrorCode = ErrorCode.INTERNAL_ERROR
+    `code` is one of the server's codes, or one of the agent's own.
+    """
+
+    code: Annotated[
+        str, Field(pattern=f"^{FAILURE_CODE}$", examples=["VALIDATION_ERROR", "OUT_OF_DISK"])
+    ] = ErrorCode.INTERNAL_ERROR.value
     message: Annotated[str, Field(min_length=1, max_length=20_000), Clean]
     retryable: Annotated[bool, Field(strict=True)] = False
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from sutazai.agents.contract import FAILURE_CODE
 from sutazai.agents.model import AgentStatus, Transport
 from sutazai.callbacks.model import DeliveryStatus
 from sutazai.errors import ErrorCode
@@ -72,9 +73,9 @@ class Task(BaseModel):
 
 
 class TaskFailure(BaseModel):
-    """Why a task failed."""
+    """Why a task failed; `code` is one of the server's codes, or one of its agent's own."""
 
-    code: ErrorCode
+    code: Annotated[str, Field(pattern=f"^{FAILURE_CODE}$", examples=["VALIDATION_ERROR"])]
     message: str
 
 

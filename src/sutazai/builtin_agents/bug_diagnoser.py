@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,9 +12,12 @@ from sutazai.analysis.diagnosis.diagnose import Diagnosis, DiagnosisRequest, dia
 from sutazai.analysis.diagnosis.reproducing import Reproduction, reproduce
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
+from sutazai.analysis.protocol import Inline
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.code_input import CodeInput, Given
 from sutazai.builtin_agents.environments import given_environment
+from sutazai.builtin_agents.model_comments import asks_model
+from sutazai.builtin_agents.model_diagnosis import ModelDiagnosis, Retrial
 
 _MOST_WORDS = 100
 _USAGE = "`command` must be `pytest …`, `python file.py …` or `python -m module …`."
@@ -30,6 +34,7 @@ class BugDiagnoser:
         self._pool = pool
         self._code = code
         self._sandbox = sandbox
+        self._model = ModelDiagnosis(pool)
         self._description = AgentDescription(
             agent_id="bug-diagnoser-01",
             name="Bug Diagnoser",
@@ -67,15 +72,31 @@ class BugDiagnoser:
             await context.progress(60)
             request = DiagnosisRequest(what=given.what, text=text, diff=diff, reproduction=run)
             made = await self._pool.call(diagnose, request)
+            answer = _answer(made, unavailable, given)
+            if asks_model(metadata, context):
+                again = None
+                if run is not None and command is not None:
+                    again = Retrial(command, partial(self._reproduced, given, command, environment))
+                await self._model.add_to(answer, given.what, made, again, context)
         await context.progress(100, suspects=len(made.suspects))
-        return _answer(made, unavailable, given)
+        return answer
 
     async def _reproduced(
-        self, given: Given, command: list[str], environment: dict[str, str]
+        self,
+        given: Given,
+        command: list[str],
+        environment: dict[str, str],
+        repaired: Inline | None = None,
     ) -> Reproduction:
-        files = {one.name: one.content for one in given.what.inline}
+        """The run, with one file as it is repaired."""
+        what = given.what if repaired is None else given.what.with_file(repaired)
         return await reproduce(
-            self._sandbox, command, source=given.root, files=files, environment=environment
+            self._sandbox,
+            command,
+            source=given.root,
+            files={one.name: one.content for one in what.inline},
+            environment=environment,
+            replaced={one.name.lstrip("/"): one.content for one in what.instead},
         )
 
 

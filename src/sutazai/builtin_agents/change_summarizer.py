@@ -2,16 +2,40 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
-from sutazai.analysis.changes.summary import SummaryRequest, summarise_change
+from sutazai.analysis.changes.summary import ChangeSummary, SummaryRequest, summarise_change
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.protocol import Place
 from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.model_comments import (
+    BY,
+    Brief,
+    Comments,
+    Fact,
+    asks_model,
+    clean,
+    strange,
+)
+from sutazai.llm.forms import StructForm
+
+_MOST_FACTS = 40
+_WANTED = (
+    "You tell reviewers what a change does. In two to five plain sentences say what it changes and "
+    "what that means for those who use the code. Use only what the material shows; write names as "
+    "they stand there."
+)
+
+
+class _Overview(msgspec.Struct, kw_only=True):
+    sentences: Annotated[list[Brief], msgspec.Meta(max_length=6)]
+
+
+_OVERVIEW = StructForm(_Overview)
 
 
 class ChangeSummarizer:
@@ -44,8 +68,11 @@ class ChangeSummarizer:
         except InputError as error:
             raise AgentError(str(error)) from None
         await context.progress(10)
+        asks = asks_model(assignment.metadata, context)
+        request = msgspec.structs.replace(request, excerpt=asks)
         async with self._opened(assignment.metadata, request) as (request, repository):
             made = await self._pool.call(summarise_change, request)
+        told = await _told(made, context) if asks else {"model": None}
         await context.progress(100, files=len(made.files), risks=len(made.risks))
         added = sum(one.added for one in made.files)
         return {
@@ -71,7 +98,7 @@ class ChangeSummarizer:
             },
             "left_out": made.left_out,
             "repository": repository,
-            "model": None,
+            **told,
         }
 
     @asynccontextmanager
@@ -95,6 +122,35 @@ class ChangeSummarizer:
             named["code"] = "nothing is looked up"
         async with self._code.opened(named) as given:
             yield msgspec.structs.replace(request, place=given.what.place), given.repository
+
+
+async def _told(made: ChangeSummary, context: TaskContext) -> dict[str, Any]:
+    """The change in a model's words, as far as the change bears them out."""
+    comments = Comments(context)
+    fact = Fact(key="change", label="The change", text=_material(made))
+    kept: list[str] = []
+    dropped: list[dict[str, str]] = []
+    async with comments.asking():
+        answer = await comments.about(fact, _OVERVIEW, _WANTED, "What does it change?")
+        for sentence in map(clean, answer.sentences):
+            unknown = strange(sentence, fact.text)
+            if not sentence or unknown is not None:
+                comments.count("comments_dropped")
+                dropped.append({"text": sentence, "reason": f"the change has no {unknown}"})
+            else:
+                comments.count("comments")
+                kept.append(sentence)
+    overview = {"by": BY, "text": " ".join(kept), "dropped": dropped}
+    return {"overview": overview, "model": comments.report()}
+
+
+def _material(made: ChangeSummary) -> str:
+    lines = [made.summary, *(one.subject for one in made.commits[:_MOST_FACTS])]
+    lines += [f"{one.change} {one.file}, +{one.added} -{one.removed}" for one in made.files]
+    for one in made.symbols[:_MOST_FACTS]:
+        lines.append(f"{one.change} {one.kind} {one.symbol} in {one.file}. {one.breaking}".strip())
+    lines += [f"{one.level} risk: {one.message}" for one in made.risks]
+    return "\n".join([*lines[: 4 * _MOST_FACTS], made.excerpt])
 
 
 def _request(metadata: Mapping[str, Any]) -> SummaryRequest:

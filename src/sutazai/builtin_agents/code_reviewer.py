@@ -13,7 +13,8 @@ from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.reviewer import Reviewer, ReviewResult
 from sutazai.builtin_agents.code_input import CodeInput
-from sutazai.builtin_agents.model_review import Added, ModelReview, ranked, shown
+from sutazai.builtin_agents.model_comments import asks_model
+from sutazai.builtin_agents.model_review import ModelReview, Proof
 from sutazai.builtin_agents.review_input import wanted_types
 from sutazai.builtin_agents.unread import with_unread
 
@@ -74,14 +75,12 @@ class CodeReviewer:
             if not result.files:
                 raise InputError(nothing_reviewed(result))
             findings = findings_of(result, types)
-            seconds = time.perf_counter() - started
-            added = None
-            if context.model.is_available and metadata.get("model") is not False:
-                known = {one.fingerprint for review in result.files for one in review.findings}
-                added = await self._model.add_to(given.what, findings, context, known=known)
-        answer = review_answer(result, types, seconds)
-        if added is not None:
-            _join(answer, findings, added, context)
+            answer = review_answer(result, types, time.perf_counter() - started)
+            if asks_model(metadata, context):
+                proof = Proof(fingerprints_of(result), self._model.fingerprints)
+                await self._model.add_to(
+                    answer, given.what, findings, context, proof=proof, searches=True
+                )
         if not findings and all(review.only_scanned for review in result.files):
             answer["summary"] = NOT_PYTHON
         answer["repository"] = given.repository
@@ -114,21 +113,9 @@ def findings_of(result: ReviewResult, types: frozenset[FindingType]) -> list[Fin
     return sorted(findings, key=lambda finding: finding.sort_key)
 
 
-def _join(
-    answer: dict[str, Any], findings: Sequence[Finding], added: Added, context: TaskContext
-) -> None:
-    """Put what a model added into an answer, marked as the model's; the facts' figures stay."""
-    told = [shown(finding, added) for finding in ranked(findings[:MAX_ISSUES], added)]
-    own = [shown(finding, added) for finding in added.observations]
-    answer["issues"] = told + own
-    answer["model"] = (context.model.report() or {}) | {
-        "findings_assessed": len(added.assessments),
-        "fixes_proven": len(added.fixes),
-        "fixes_refused": added.fixes_refused,
-        "findings_added": len(own),
-        "findings_dropped": added.observations_dropped,
-        "problem": added.problem,
-    }
+def fingerprints_of(result: ReviewResult) -> set[str]:
+    """Of all that was found, also of what is not told."""
+    return {one.fingerprint for review in result.files for one in review.findings}
 
 
 def review_answer(

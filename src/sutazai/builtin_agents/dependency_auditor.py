@@ -14,6 +14,8 @@ from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.model_comments import asks_model
+from sutazai.builtin_agents.model_review import ModelReview
 from sutazai.builtin_agents.unread import with_unread
 
 _NOUNS = {
@@ -46,6 +48,7 @@ class DependencyAuditor:
         self._pool = pool
         self._code = code
         self._database = database
+        self._model = ModelReview(pool)
         self._description = AgentDescription(
             agent_id="dependency-auditor-01",
             name="Dependency Auditor",
@@ -71,9 +74,11 @@ class DependencyAuditor:
         async with self._code.opened(assignment.metadata) as given:
             request = self._request(assignment.metadata, given.what)
             found = await self._pool.call(audit, request)
+            answer = _answer(found, time.perf_counter() - started)
+            if asks_model(assignment.metadata, context):
+                await self._model.add_to(answer, given.what, found.findings, context)
         lines, issues = found.lines, len(found.findings)
         await context.progress(100, lines_processed=lines, issues_found=issues)
-        answer = _answer(found, time.perf_counter() - started)
         answer["repository"] = given.repository
         return answer
 

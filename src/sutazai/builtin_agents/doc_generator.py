@@ -16,6 +16,8 @@ from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.environments import given_environment
+from sutazai.builtin_agents.model_comments import Comments, asks_model
+from sutazai.builtin_agents.model_docstrings import sentences
 from sutazai.builtin_agents.unread import with_unread
 
 _STYLES = {"google": Style.GOOGLE, "numpy": Style.NUMPY}
@@ -60,16 +62,24 @@ class DocGenerator:
             await context.progress(30, files=len(made.files))
             outcomes, unavailable = await self._run(what, made, environment, wanted=wants_examples)
             await context.progress(60, files=len(made.files), examples=len(outcomes))
+            heads, comments = {}, None
+            if asks_model(metadata, context):
+                comments = Comments(context)
+                heads = await sentences(self._pool, what, made.undocumented, comments)
             draft = Draft(
                 plan=made,
                 outcomes=outcomes,
                 ran=wants_examples and not unavailable,
                 style=style,
                 whole=not what.inline and not what.patterns,
+                heads=heads,
             )
             documentation = await self._pool.call(document, draft)
         await context.progress(100, files=len(made.files), examples=len(outcomes))
         answer = _answer(documentation, made, style, unavailable)
+        if comments is not None:
+            answer["docstrings"]["by_model"] = sorted(heads.keys() & set(documentation.added))
+            answer["model"] = comments.report()
         answer["repository"] = given.repository
         return answer
 

@@ -93,7 +93,7 @@ async def _orchestrate(assignment: Assignment, context: TaskContext) -> dict[str
         return result
     raise AgentError(
         outcome.error or f"The execution {outcome.execution_id} was {outcome.status}.",
-        code=ErrorCode(outcome.error_code or ErrorCode.CONFLICT),
+        code=outcome.error_code or ErrorCode.CONFLICT,
         result=result,
     )
 

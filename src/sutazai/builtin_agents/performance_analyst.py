@@ -29,6 +29,8 @@ from sutazai.analysis.reviewer import Reviewer, ReviewResult
 from sutazai.analysis.sandbox import Sandbox
 from sutazai.builtin_agents.code_input import CodeInput, Given
 from sutazai.builtin_agents.code_reviewer import nothing_reviewed
+from sutazai.builtin_agents.model_comments import asks_model
+from sutazai.builtin_agents.model_review import ModelReview
 from sutazai.builtin_agents.unread import with_unread
 
 _MOST_ISSUES = 1_000
@@ -49,6 +51,7 @@ class PerformanceAnalyst:
         self._reviewer = Reviewer(pool)
         self._code = code
         self._sandbox = sandbox
+        self._model = ModelReview(pool)
         self._description = AgentDescription(
             agent_id="performance-analyst-01",
             name="Performance Analyst",
@@ -82,8 +85,12 @@ class PerformanceAnalyst:
             measurement = await self._pool.call(measure, given.what)
             await context.progress(50, files=len(result.files))
             run = await self._profiled(command)
+            shares = _Shares(measurement.functions, run)
+            issues = _issues(result, shares)
+            answer = _answer(result, measurement, run, issues, shares, int(top))
+            if asks_model(metadata, context):
+                await self._model.add_to(answer, given.what, issues, context)
         await context.progress(100, files=len(result.files))
-        answer = _answer(result, measurement, run, int(top))
         answer["metrics"]["time_taken"] = round(time.perf_counter() - started, 3)
         answer["repository"] = given.repository
         return answer
@@ -131,17 +138,25 @@ def _check_has_python(result: ReviewResult) -> None:
         raise InputError("There is no Python file in what the task names, nor a `command` to run.")
 
 
-def _answer(
-    result: ReviewResult, measurement: Measurement, run: Profile | str, top: int
-) -> dict[str, Any]:
+def _issues(result: ReviewResult, shares: "_Shares") -> list[Finding]:
+    """The costly patterns, those first in whose functions the measured time goes."""
     findings = [
         finding
         for review in result.files
         for finding in review.findings
         if finding.type is FindingType.PERFORMANCE
     ]
-    shares = _Shares(measurement.functions, run)
-    issues = sorted(findings, key=lambda one: (-shares.of(one), one.sort_key))
+    return sorted(findings, key=lambda one: (-shares.of(one), one.sort_key))
+
+
+def _answer(
+    result: ReviewResult,
+    measurement: Measurement,
+    run: Profile | str,
+    issues: Sequence[Finding],
+    shares: "_Shares",
+    top: int,
+) -> dict[str, Any]:
     complex_ = [one for one in measurement.functions if _is_complex(one)]
     unparsed = [review.unparsed for review in result.files if review.unparsed]
     found = bool(issues or complex_ or isinstance(run, Profile))

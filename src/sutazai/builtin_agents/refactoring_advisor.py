@@ -15,6 +15,8 @@ from sutazai.analysis.refactoring.fixing import Change
 from sutazai.analysis.refactoring.proof import Outcomes, Proof, Prover
 from sutazai.analysis.sandbox import Sandbox, SandboxUnavailable
 from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.model_comments import asks_model
+from sutazai.builtin_agents.model_review import ModelReview
 from sutazai.builtin_agents.unread import with_unread
 
 _MOST_ISSUES = 2_000
@@ -37,6 +39,7 @@ class RefactoringAdvisor:
         self._pool = pool
         self._code = code
         self._sandbox = sandbox
+        self._model = ModelReview(pool)
         self._description = AgentDescription(
             agent_id="refactoring-advisor-01",
             name="Refactoring Advisor",
@@ -67,8 +70,10 @@ class RefactoringAdvisor:
             proof.reason = _why_not(advice, wanted=wants_tests, has_root=given.root is not None)
             if not proof.reason and given.root is not None:
                 proof = await self._proven(Prover(self._sandbox, given.root, seconds), advice)
+            answer = _answer(advice, proof)
+            if asks_model(metadata, context):
+                await self._model.add_to(answer, given.what, advice.findings, context)
         await context.progress(100, files=advice.files, issues_found=len(advice.findings))
-        answer = _answer(advice, proof)
         answer["metrics"]["time_taken"] = round(time.perf_counter() - started, 3)
         answer["repository"] = given.repository
         return answer

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,10 +11,18 @@ from sutazai.agents.contract import AgentDescription, Assignment, TaskContext
 from sutazai.analysis.findings import Finding
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
-from sutazai.analysis.reviewer import Reviewer, ReviewResult
+from sutazai.analysis.protocol import Inline
+from sutazai.analysis.reviewer import Reviewable, Reviewer, ReviewResult
 from sutazai.analysis.security.project import Deepened, DeepenRequest, deepen
 from sutazai.builtin_agents.code_input import CodeInput
-from sutazai.builtin_agents.code_reviewer import nothing_reviewed, review_answer
+from sutazai.builtin_agents.code_reviewer import (
+    findings_of,
+    fingerprints_of,
+    nothing_reviewed,
+    review_answer,
+)
+from sutazai.builtin_agents.model_comments import asks_model
+from sutazai.builtin_agents.model_review import ModelReview, Proof
 from sutazai.builtin_agents.review_input import wanted_types
 
 
@@ -26,6 +35,7 @@ class SecurityAnalyst:
     def __init__(self, *, pool: AnalysisPool, code: CodeInput) -> None:
         self._pool = pool
         self._reviewer = Reviewer(pool)
+        self._model = ModelReview(pool)
         self._code = code
         self._description = AgentDescription(
             agent_id="security-analyst-01",
@@ -58,7 +68,18 @@ class SecurityAnalyst:
             if not result.files:
                 raise InputError(nothing_reviewed(result))
             deeper = await self._pool.call(deepen, DeepenRequest(what=given.what))
-        answer = review_answer(_together(result, deeper), types, time.perf_counter() - started)
+            whole = _together(result, deeper)
+            answer = review_answer(whole, types, time.perf_counter() - started)
+            if asks_model(assignment.metadata, context):
+                known = fingerprints_of(result) | {one.fingerprint for one in deeper.findings}
+                await self._model.add_to(
+                    answer,
+                    given.what,
+                    findings_of(whole, types),
+                    context,
+                    proof=Proof(known, partial(self._again, given.what)),
+                    searches=True,
+                )
         answer["suppressed"] += deeper.suppressed
         answer["repository"] = given.repository
         answer["looked_at"] = deeper.looked_at
@@ -68,6 +89,14 @@ class SecurityAnalyst:
             100, lines_processed=metrics["lines_analyzed"], issues_found=metrics["issues_found"]
         )
         return answer
+
+    async def _again(self, what: Reviewable, file: Inline) -> set[str] | None:
+        """The fingerprints of a file as it is now, and of the whole with it."""
+        here = await self._model.fingerprints(file)
+        if here is None:
+            return None
+        deeper = await self._pool.call(deepen, DeepenRequest(what=what.with_file(file)))
+        return here | {one.fingerprint for one in deeper.findings}
 
 
 def _together(result: ReviewResult, deeper: Deepened) -> ReviewResult:

@@ -18,7 +18,7 @@ from sutazai.builtin_agents.code_input import CodeInput
 MOST_MODULES = 20
 """Modules of one task: each takes up to half a minute."""
 
-_SHORTEST, _LONGEST = 2.0, 120.0
+_SHORTEST, _LONGEST = 5.0, 120.0
 _MOST_FUNCTIONS = 200
 
 
@@ -57,7 +57,7 @@ class TestGeneratorAgent:
         await context.progress(2)
         async with self._code.opened(assignment.metadata) as given:
             options = parse_options(assignment.metadata)
-            request = FindModules(what=given.what, most=MOST_MODULES)
+            request = FindModules(what=given.what, most=MOST_MODULES, functions=options.functions)
             found = await self._pool.call(find_modules, request)
             done: list[ModuleTests] = []
             for module in found.modules:
@@ -89,7 +89,7 @@ def parse_options(metadata: Mapping[str, Any]) -> Options:
         raise InputError("`max_tests` must be a number of tests, at least 1.")
     seconds = metadata.get("seconds", Options().seconds)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InputError("`seconds` must be a number: how long to search in each module.")
+        raise InputError("`seconds` must be a number: how long each module may take.")
     if not _SHORTEST <= seconds <= _LONGEST:
         raise InputError(f"`seconds` must be from {_SHORTEST:.0f} to {_LONGEST:.0f}.")
     return Options(functions=_functions(metadata), max_tests=most, seconds=float(seconds))

@@ -1,5 +1,6 @@
 """The metadata of a task about text, checked field by field before any work is done."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +40,24 @@ def parse_prompt(
     )
 
 
+_FIELD = re.compile(r"`(\w+)`")
+
+
+def wrong_field(
+    task_type: str, description: str, metadata: Mapping[str, Any]
+) -> tuple[str, str] | None:
+    """The first wrong field of such a task's metadata, and what is wrong; None where none is."""
+    try:
+        if task_type == "extraction":
+            parse_extraction(metadata)
+        else:
+            parse_prompt(description, metadata, {})
+    except InputError as error:
+        named = _FIELD.search(str(error))
+        return (named[1] if named else "", str(error))
+    return None
+
+
 class SummaryInput(msgspec.Struct, frozen=True, kw_only=True):
     """A text to summarise, None where files are named; `may_ask` a model, where there is one."""
 
@@ -56,6 +75,7 @@ class ExtractionInput(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
 
 
+_OF_NAMED = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
 _NAMES_FILES = ("file_path", "file", "files", "paths", "repository")
 
 
@@ -119,8 +139,17 @@ def schema_of(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
         raise InputError('`schema` must be a JSON schema with "type": "object".')
     if len(msgspec.json.encode(schema)) > _MOST_SCHEMA_BYTES:
         raise InputError("`schema` is larger than 64 KiB.")
-    if _refers_outside(schema):
+    try:
+        refers_outside = _refers_outside(schema)
+    except RecursionError:
+        raise InputError("`schema` is nested too deeply.") from None
+    if refers_outside:
         raise InputError("`schema` may refer to its own parts (`#/…`) only.")
+    if _has_expressions(schema):
+        raise InputError(
+            "`schema` may not use `pattern` or `patternProperties`: some expressions hold a server "
+            "up for years. List what is allowed as an `enum`."
+        )
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
 
@@ -129,6 +158,21 @@ def schema_of(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     except SchemaError as error:
         raise InputError(f"`schema` is no JSON schema: {error.message[:300]}.") from None
     return schema
+
+
+def _has_expressions(schema: Any) -> bool:
+    """Whether regular expressions are among the keywords; properties may have any name."""
+    if isinstance(schema, list):
+        return any(map(_has_expressions, schema))
+    if not isinstance(schema, dict):
+        return False
+    for keyword, value in schema.items():
+        if keyword in ("pattern", "patternProperties"):
+            return True
+        named = keyword in _OF_NAMED and isinstance(value, dict)
+        if any(map(_has_expressions, value.values())) if named else _has_expressions(value):
+            return True
+    return False
 
 
 def _refers_outside(part: Any) -> bool:

@@ -4,6 +4,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,9 +12,12 @@ import msgspec
 from sutazai.agents.contract import AgentDescription, AgentError, Assignment, TaskContext
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisError, AnalysisPool
+from sutazai.analysis.protocol import Inline
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.typecheck.check import Check, CheckRequest, check
 from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.model_comments import asks_model
+from sutazai.builtin_agents.model_review import ModelReview, Proof
 from sutazai.builtin_agents.unread import with_unread
 from sutazai.errors import ErrorCode
 
@@ -29,6 +33,7 @@ class TypeChecker:
     def __init__(self, *, pool: AnalysisPool, code: CodeInput) -> None:
         self._pool = pool
         self._code = code
+        self._model = ModelReview(pool)
         self._description = AgentDescription(
             agent_id="type-checker-01",
             name="Type Checker",
@@ -56,10 +61,23 @@ class TypeChecker:
                 found = await self._pool.call(check, request)
             except AnalysisError as error:
                 raise AgentError(str(error), code=ErrorCode.INTERNAL_ERROR) from None
+            answer = _answer(found, time.perf_counter() - started)
+            if asks_model(assignment.metadata, context):
+                known = {one.fingerprint for one in found.findings}
+                proof = Proof(known, partial(self._again, request))
+                await self._model.add_to(answer, given.what, found.findings, context, proof=proof)
         await context.progress(100, lines_processed=found.lines, issues_found=len(found.findings))
-        answer = _answer(found, time.perf_counter() - started)
         answer["repository"] = given.repository
         return answer
+
+    async def _again(self, request: CheckRequest, file: Inline) -> set[str] | None:
+        """The fingerprints of all that a check finds with a file as it is now."""
+        what = request.what.with_file(file)
+        again = msgspec.structs.replace(request, what=what, annotate=False)
+        found = await self._pool.call(check, again)
+        if any(one.file == file.name for one in found.unparsed):
+            return None
+        return {one.fingerprint for one in found.findings}
 
 
 def _request(metadata: Mapping[str, Any], what: Reviewable) -> CheckRequest:

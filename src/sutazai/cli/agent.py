@@ -124,12 +124,16 @@ def check(
     agent_id: Annotated[str, typer.Option(help="Its id.")] = "checked-agent",
     capacity: Annotated[int, typer.Option(min=1, help="How many tasks it does at once.")] = 1,
     patience: Annotated[float, typer.Option(min=1, help="Seconds a task may take.")] = 60,
+    redis_url: Annotated[
+        str | None,
+        typer.Option("--redis", help="The Redis that it works through; nobody else's."),
+    ] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Find out whether an agent of your own behaves; exit code 1 where it does not.
 
     Starts a server in a temporary folder, and the agent with SUTAZAI_URL, SUTAZAI_AGENT_ID and
-    SUTAZAI_AGENT_KEY; gives it tasks, and makes trouble.
+    SUTAZAI_AGENT_KEY; gives it tasks, and makes trouble. With --redis it is told REDIS_URL, too.
     """
     from sutazai.cli import agent_check
     from sutazai.cli.agent_stage import Wish
@@ -152,5 +156,6 @@ def check(
         slow=inputs[2],
         capacity=capacity,
         patience=patience,
+        redis_url=redis_url,
     )
     agent_check.check(wish, output)

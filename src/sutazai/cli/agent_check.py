@@ -60,6 +60,10 @@ def _comes_online(stage: Stage) -> str:
         return bool(stage.client.get_agent(stage.wish.agent_id)["status"] != "offline")
 
     if not stage.until(is_online, stage.wish.patience):
+        if stage.wish.redis_url is not None:
+            raise Fault(
+                f"Nobody listens on agent:{stage.wish.agent_id}. Subscribe to it on REDIS_URL."
+            )
         raise Fault(
             "No heartbeat and no claim came with the agent's key. Send POST "
             "/agents/{id}/claim?wait=20 to SUTAZAI_URL with the header X-API-Key."
@@ -68,6 +72,8 @@ def _comes_online(stage: Stage) -> str:
 
 
 def _claims_in_time(stage: Stage) -> str:
+    # A message is sent whether or not the agent takes it up.
+    stage.needs_http()
     begun = time.monotonic()
     task_id = stage.submit(stage.wish.good)
     if not stage.begun(task_id, _PROMPT):
@@ -124,18 +130,29 @@ def _honours_cancel(stage: Stage) -> str:
     stage.client.cancel_task(task_id)
     begun = time.monotonic()
     after = stage.submit(stage.wish.good)
-    if stage.wish.capacity == 1 and not stage.begun(after, LEASE_SECONDS + 1):
+    if stage.wish.capacity == 1 and not _goes_on(stage, after, LEASE_SECONDS + 1):
         stage.client.cancel_task(after)
+        how = "what a heartbeat's answer lists as `cancelled`, and what a report gets 409 for"
+        if stage.wish.redis_url is not None:
+            how = "what an event with the action `cancel` names as its correlation_id"
         raise Fault(
-            f"The agent still worked {LEASE_SECONDS + 1} s after its task was cancelled. Stop what "
-            "a heartbeat's answer lists as `cancelled`, and what a report gets 409 for."
+            f"The agent still worked {LEASE_SECONDS + 1} s after its task was cancelled. "
+            f"Stop {how}."
         )
     took = time.monotonic() - begun
     stage.ended(after)
     return f"stopped within {took:.1f} s"
 
 
+def _goes_on(stage: Stage, task_id: str, seconds: float) -> bool:
+    """Whether the agent gets to its next task in time; over Redis only the end shows that."""
+    if stage.wish.redis_url is None:
+        return stage.begun(task_id, seconds)
+    return stage.until(lambda: stage.task(task_id)["status"] in FINAL, seconds)
+
+
 def _survives_a_lost_answer(stage: Stage) -> str:
+    stage.needs_http()
     with stage.witness.making(Trouble.LOSE_END):
         stage.ended(stage.submit(stage.wish.good))
     stage.does_good_work()
@@ -143,6 +160,7 @@ def _survives_a_lost_answer(stage: Stage) -> str:
 
 
 def _survives_an_absent_server(stage: Stage) -> str:
+    stage.needs_http()
     with stage.witness.making(Trouble.AWAY):
         stage.until(lambda: False, LEASE_SECONDS)
     stage.does_good_work()
@@ -150,6 +168,7 @@ def _survives_an_absent_server(stage: Stage) -> str:
 
 
 def _survives_a_lost_lease(stage: Stage) -> str:
+    stage.needs_http()
     task_id = stage.slow()
     with stage.witness.making(Trouble.DEAF):
         lost = stage.until(lambda: stage.task(task_id)["attempt"] > 1, 4 * LEASE_SECONDS)
@@ -165,6 +184,7 @@ def _survives_a_lost_lease(stage: Stage) -> str:
 
 
 def _answers_once(stage: Stage) -> str:
+    stage.needs_http()
     ends: dict[str, list[int]] = {}
     for one in stage.witness.seen():
         report = one.report
@@ -189,9 +209,10 @@ def _stays_online(stage: Stage) -> str:
         and event["data"]["agent_id"] == stage.wish.agent_id
     ]
     if gone:
-        raise Fault(
-            f"It was offline {len(gone)} times: silent for over 15 s. Send a heartbeat every 5 s."
-        )
+        how = "Send a heartbeat every 5 s."
+        if stage.wish.redis_url is not None:
+            how = "Go on listening while you work, and subscribe again after a gap."
+        raise Fault(f"It was offline {len(gone)} times: silent for over 15 s. {how}")
     return ""
 
 
@@ -205,13 +226,25 @@ def _stops_in_good_order(stage: Stage) -> str:
     if code is None:
         raise Fault("It did not end after SIGTERM. Stop claiming, then end.")
     if task_id is not None:
-        agent = stage.client.get_agent(stage.wish.agent_id)
-        if agent["current_load"] and stage.task(task_id)["status"] not in FINAL:
+        # Over Redis its last word may be under way still; its lease does not lapse as soon as this.
+        end = time.monotonic() + (0 if stage.wish.redis_url is None else LEASE_SECONDS / 2)
+        while _has_it_in_hand(stage, task_id):
+            if time.monotonic() < end:
+                time.sleep(0.05)
+                continue
+            how = "POST /assignments/{id}/release"
+            if stage.wish.redis_url is not None:
+                how = "a response whose `status` is `released`"
             raise Fault(
-                "It ended with a task in hand. Give it back with POST /assignments/{id}/release: "
-                "else others wait for the lease to lapse."
+                f"It ended with a task in hand. Give it back with {how}: else others wait for the "
+                "lease to lapse."
             )
     return f"exit code {code}"
+
+
+def _has_it_in_hand(stage: Stage, task_id: str) -> bool:
+    agent = stage.client.get_agent(stage.wish.agent_id)
+    return bool(agent["current_load"]) and stage.task(task_id)["status"] not in FINAL
 
 
 _Check = Callable[[Stage], str]

@@ -27,7 +27,10 @@ _POLL = 0.05
 
 
 class Wish(NamedTuple):
-    """What is to be checked: the inputs are a task's metadata; None where there is none."""
+    """What is to be checked: the inputs are a task's metadata; None where there is none.
+
+    `redis_url` is where the agent gets its work by messages, instead of over HTTP.
+    """
 
     command: tuple[str, ...]
     agent_id: str
@@ -37,6 +40,7 @@ class Wish(NamedTuple):
     slow: dict[str, Any] | None
     capacity: int
     patience: float
+    redis_url: str | None = None
 
 
 class Fault(Exception):
@@ -90,11 +94,19 @@ class Stage:
         patience = self.wish.patience
         if not self.until(lambda: self.task(task_id)["status"] in FINAL, patience):
             status = self.task(task_id)["status"]
+            how = "POST /assignments/{id}/complete or /fail"
+            if self.wish.redis_url is not None:
+                how = "a response on agent:master-coordinator that has the request's correlation_id"
             raise Fault(
-                f"A task was still {status} after {patience:g} s. Report its end with POST "
-                "/assignments/{id}/complete or /fail, or give --patience more seconds."
+                f"A task was still {status} after {patience:g} s. Report its end with {how}, or "
+                "give --patience more seconds."
             )
         return self.task(task_id)
+
+    def needs_http(self) -> None:
+        """Skip what only the witness can bring about, who stands between HTTP's two ends."""
+        if self.wish.redis_url is not None:
+            raise Skipped("only over HTTP")
 
     def does_good_work(self) -> None:
         """The agent does a task as it should."""
@@ -154,7 +166,7 @@ def set_stage(wish: Wish) -> Iterator[Stage]:
     password = secrets.token_urlsafe(16)
     with (
         tempfile.TemporaryDirectory(prefix="sutazai-check-") as folder,
-        embedded_server(_settings(Path(folder), password)) as url,
+        embedded_server(_settings(Path(folder), password, wish.redis_url)) as url,
         SutazAIClient(url) as client,
         Witness(url).running() as witness,
     ):
@@ -166,6 +178,7 @@ def set_stage(wish: Wish) -> Iterator[Stage]:
                 type="specialist",
                 capabilities=[wish.task_type],
                 max_capacity=wish.capacity,
+                transport="http" if wish.redis_url is None else "redis",
             )["api_key"]
         except SutazAIError as error:
             raise Failure(f"The agent cannot be registered: {error}") from error
@@ -174,6 +187,8 @@ def set_stage(wish: Wish) -> Iterator[Stage]:
             "SUTAZAI_AGENT_ID": wish.agent_id,
             "SUTAZAI_AGENT_KEY": key,
         }
+        if wish.redis_url is not None:
+            environment["REDIS_URL"] = wish.redis_url
         program = Program(wish.command, environment) if wish.command else None
         if program is None:
             err().print("Start your agent with:", soft_wrap=True)
@@ -186,7 +201,7 @@ def set_stage(wish: Wish) -> Iterator[Stage]:
                 program.kill()
 
 
-def _settings(folder: Path, password: str) -> Settings:
+def _settings(folder: Path, password: str, redis_url: str | None) -> Settings:
     """Of its own: neither the environment nor a `.env` may lead the check to somebody's data."""
     workspace = folder / "workspace"
     workspace.mkdir()
@@ -202,7 +217,7 @@ def _settings(folder: Path, password: str) -> Settings:
         "trusted_proxies": (),
         "cors_origins": (),
         "rate_limits": False,
-        "redis_url": None,
+        "redis_url": redis_url,
         "lease_seconds": LEASE_SECONDS,
         "drain_seconds": 1,
     }

@@ -12,9 +12,11 @@ from sutazai_client import FINAL, SutazAIClient
 
 from sutazai.cli import steps_view
 from sutazai.cli.failures import Failure
+from sutazai.cli.model_view import contribution
 from sutazai.cli.output import printable
 
-_SECONDS = 120
+# Two agents, one after the other, may have asked a slow model for two minutes each.
+_SECONDS = 600
 _LOOK = 0.2
 _LINES = 24
 _APPLICATIONS = ["/examples/shop", "/examples/ledger"]
@@ -96,12 +98,11 @@ def _said(result: Mapping[str, Any]) -> str:
 
 
 def _by_model(result: Mapping[str, Any]) -> str:
-    """What of it is a language model's word, which is said wherever one had a part."""
+    """What a language model contributed, which is said wherever one was asked."""
     model = result.get("model")
     if not model:
         return ""
-    name = model.get("name") if isinstance(model, dict) else model
-    return f"  (with {printable(str(name))})"
+    return f"  (model {contribution(model)})"
 
 
 def _excerpt(console: Console, result: Mapping[str, Any]) -> None:

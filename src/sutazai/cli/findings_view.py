@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from sutazai.cli.model_view import contribution, fix_lines, opinion
 from sutazai.cli.output import printable
 
 SEVERITIES = ("critical", "high", "medium", "low", "info")
@@ -65,12 +66,20 @@ def _print_issue(console: Console, issue: Issue) -> None:
         head.append(f"  CWE-{issue['cwe']}", "dim")
     if issue["confidence"] != "high":
         head.append(f"  {issue['confidence']} confidence", "dim")
+    if issue.get("by") == "model":
+        head.append("  found by the model", "magenta")
     console.print(head, soft_wrap=True)
     width = max(20, console.width - _MARGIN - 2)
     code = Text(window(issue["code"], issue["column"], width), "blue")
     _print_block(console, Text("  "), Text(printable(issue["description"])), width)
     _print_block(console, Text("│ ", "dim"), code, width)
     _print_block(console, Text("→ ", "green"), Text(printable(issue["suggestion"])), width)
+    if (said := opinion(issue)) is not None:
+        _print_block(console, Text("◆ ", "magenta"), said, width)
+    for number, line in enumerate(fix_lines(issue)):
+        # Not wrapped: a patch is for copying.
+        mark = "◆ " if number == 0 else "  "
+        console.print(Text.assemble(" " * _MARGIN, (mark, "magenta"), line), soft_wrap=True)
 
 
 def _print_block(console: Console, mark: Text, text: Text, width: int) -> None:
@@ -141,6 +150,8 @@ def print_summary(
     if (baseline := result.get("baseline")) is not None:
         gone = f", {baseline['absent_total']:,} gone" if baseline["absent_total"] else ""
         facts.append(f"{_count(len(baseline['unchanged']), 'finding')} known before{gone}")
+    if model := result.get("model"):
+        facts.append(f"Model {contribution(model)}")
     for fact in facts:
         console.print(Text(fact, "dim"), soft_wrap=True)
     for item in result["unparsed"]:

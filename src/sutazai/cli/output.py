@@ -78,13 +78,13 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A plain table; the last column takes what width is left."""
+    """A plain table; the first column and ids stay whole, the others take what width is left."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for number, heading in enumerate(headings):
-        table.add_column(heading, overflow="fold", no_wrap=number == 0)
+        table.add_column(heading, overflow="fold", no_wrap=number == 0 or heading == "ID")
     for row in rows:
         table.add_row(*(Text(printable(_text(cell))) for cell in row))
     out().print(table)

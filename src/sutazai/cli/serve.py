@@ -20,9 +20,10 @@ _STOPPED_AT_ONCE = 130
 
 
 def serve(**flags: Any) -> None:
-    """Run until SIGINT or SIGTERM; Failure with one clear line when it cannot start."""
-    # Until the server is up nearly all that is made stays: looking through it frees nothing.
-    gc.disable()
+    """Run until SIGINT or SIGTERM; Failure with one clear line when it cannot start.
+
+    Garbage is collected from when the server is up.
+    """
     try:
         settings = load(**flags)
         configure_logging(settings.log_level, log_format=settings.log_format)

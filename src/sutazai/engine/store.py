@@ -434,6 +434,11 @@ def cancel(connection: Connection, key: str) -> bool:
     return row is not None
 
 
+def keys_in(connection: Connection, queue: str) -> list[str]:
+    """The live jobs of a queue, whatever their state; reads them all, so for rare moments."""
+    return list(connection.execute(select(JOBS.c.key).where(JOBS.c.queue == queue)).scalars())
+
+
 def running_by_consumer(connection: Connection) -> dict[str, int]:
     """How many jobs each consumer is running now, over all workers."""
     rows = connection.execute(

@@ -1,7 +1,7 @@
 """Answers of a form: JSON that follows a schema, found in what a model says around it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -9,6 +9,8 @@ import msgspec
 T = TypeVar("T")
 
 _MOST_SAID = 400
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_MOST_FOLLOWED = 2_000
 
 
 class StructForm(Generic[T]):
@@ -23,7 +25,7 @@ class StructForm(Generic[T]):
         """See `Form.read`."""
         try:
             value = self._decoder.decode(json_in(text))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(str(error)) from None
         if self._check is not None:
             self._check(value)
@@ -31,26 +33,51 @@ class StructForm(Generic[T]):
 
 
 class SchemaForm:
-    """A JSON schema that a user gave; see `check_schema`."""
+    """A JSON schema that a user gave, without regular expressions.
+
+    How often it refers to its parts while an answer is checked is bounded, because a schema of a
+    few lines can do so for years.
+    """
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        from jsonschema.validators import validator_for
+        from jsonschema import validators
 
         self.schema = schema
-        self._validator = validator_for(schema)(schema)
+        self._followed = 0
+        usual = validators.validator_for(schema)
+        counted = {
+            keyword: self._counted(usual.VALIDATORS[keyword])
+            for keyword in _REFERENCES
+            if keyword in usual.VALIDATORS
+        }
+        extend: Callable[..., Any] = validators.extend
+        self._validator = extend(usual, counted)(schema)
+
+    def _counted(self, follow: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+        def counting(*arguments: Any) -> Iterator[Any]:
+            self._followed += 1
+            if self._followed > _MOST_FOLLOWED:
+                raise ValueError("the schema refers to its parts too often to be checked")
+            yield from follow(*arguments) or ()
+
+        return counting
 
     def read(self, text: str) -> Any:
         """See `Form.read`."""
         try:
             value = json.loads(json_in(text))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not JSON: {error}") from None
-        self.check(value)
+        try:
+            self.check(value)
+        except RecursionError:
+            raise ValueError("nested too deeply to be checked") from None
         return value
 
     def check(self, value: Any) -> None:
         """Raises ValueError with the first few things wrong."""
         wrong = []
+        self._followed = 0
         for error in self._validator.iter_errors(value):
             wrong.append(f"{error.json_path}: {error.message[:_MOST_SAID]}")
             if len(wrong) == 3:

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -100,39 +101,32 @@ class Models:
             models=self, payer=payer, configuration=configuration, cache=cache, show=show
         )
 
-    async def call(
-        self, request: Request, payer: Payer, on_text: OnText, began: Callable[[], None]
-    ) -> tuple[Answer, float]:
-        """The answer and how long it took (s), after as many attempts as are allowed.
-
-        `began` is called at the start of each attempt.
-        """
+    async def call(self, attempt: Callable[[ModelServer], Awaitable[Answer]]) -> Answer:
+        """The answer, after as many attempts as are allowed, in one of the few places."""
         if self._server is None:
             raise ModelUnreachable("There is no language model here.")
         async with self._free:
-            attempt = 0
+            failed = 0
             while True:
-                attempt += 1
-                began()
-                started = time.monotonic()
                 try:
-                    answer = await self._once(self._server, request, payer, on_text)
+                    return await attempt(self._server)
                 except ModelFailed as error:
-                    if not error.is_passing or attempt > self._retries:
+                    if not error.is_passing or failed >= self._retries:
                         raise
-                    _logger.info("llm.retry", model=request.model, reason=str(error))
-                    await asyncio.sleep(_pause(attempt, error.retry_after))
+                    _logger.info("llm.retry", reason=str(error))
+                    after = error.retry_after
                 except ModelUnreachable as error:
-                    if attempt > self._retries:
+                    if failed >= self._retries:
                         self.reach.lose(str(error))
                         raise
-                    await asyncio.sleep(_pause(attempt, None))
-                else:
-                    return answer, time.monotonic() - started
+                    after = None
+                failed += 1
+                await asyncio.sleep(_pause(failed, after))
 
-    async def _once(
+    async def once(
         self, server: ModelServer, request: Request, payer: Payer, on_text: OnText
     ) -> Answer:
+        """One attempt at a call."""
         schema = request.schema
         if schema is not None and not self._takes_schemas:
             request = _with_schema_in_words(request)
@@ -152,9 +146,10 @@ class Models:
                 try:
                     answer = await server.ask(request, on_text)
                 except SchemaRefused as error:
+                    answer = await server.ask(_with_schema_in_words(request), on_text)
+                    # Only now is it known that it was the schema that it did not take.
                     _logger.info("llm.schema_refused", reason=str(error))
                     self._takes_schemas = False
-                    answer = await server.ask(_with_schema_in_words(request), on_text)
                 if current is not None:
                     current.set_attribute(names.INPUT_TOKENS, answer.input_tokens)
                     current.set_attribute(names.OUTPUT_TOKENS, answer.output_tokens)
@@ -272,7 +267,7 @@ class TaskModel:
             if kept is not None and _fits(kept, form):
                 self._used.cached += 1
                 if stream:
-                    self._begin()
+                    self._shown_calls += 1
                     self._show(self._shown_calls, kept.text)
                 return kept
         try:
@@ -298,12 +293,17 @@ class TaskModel:
         return None
 
     async def _call(self, request: Request, stream: bool) -> Answer:
+        return await self._models.call(partial(self._attempt, request, stream))
+
+    async def _attempt(self, request: Request, stream: bool, server: ModelServer) -> Answer:
+        """One attempt, booked on its own: whatever came of it, the server may have counted it."""
         accounts = self._models.accounts
         try:
             reservation = await accounts.reserve(self._payer, request)
         except BudgetExceeded as error:
             self._used.exceeded = error.scope
             raise
+        self._shown_calls += 1
         came: list[str] = []
 
         def on_text(piece: str) -> None:
@@ -314,7 +314,8 @@ class TaskModel:
         started = time.monotonic()
         use: Use | None = None
         try:
-            answer, seconds = await self._models.call(request, self._payer, on_text, self._begin)
+            answer = await self._models.once(server, request, self._payer, on_text)
+            seconds = time.monotonic() - started
             use = self._use(request, answer.input_tokens, answer.output_tokens, seconds)
             self._used.is_estimated |= answer.is_estimated
             return answer
@@ -333,9 +334,6 @@ class TaskModel:
     def _use(self, request: Request, read: int, written: int, seconds: float) -> Use:
         cost = self._models.accounts.cost(request.model, read, written)
         return Use(read, written, cost, int(seconds * SECOND))
-
-    def _begin(self) -> None:
-        self._shown_calls += 1
 
     def report(self) -> dict[str, Any] | None:
         """See `Model.report`."""

@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,11 +22,13 @@ from sutazai.engine import ending, remote_store
 from sutazai.engine.job import Attempt, Failed, Job, Outcome, Released, Succeeded
 from sutazai.engine.remote_store import Lease
 from sutazai.errors import ErrorCode, SutazaiError, not_found
-from sutazai.tasks import store
+from sutazai.tasks import orphans, store
 from sutazai.tasks.claims import Claims, Given
 from sutazai.tasks.model import TaskStatus, assignment_id_of, attempt_of
 from sutazai.tasks.runner import KIND, TaskRunner, encoded, write_progress
 from sutazai.telemetry.instruments import Instruments
+from sutazai.telemetry.tracing import Attempt as TracedAttempt
+from sutazai.telemetry.tracing import Kind, Tracing
 
 _MOST_REMEMBERED = 10_000
 
@@ -51,6 +54,14 @@ class Pulse(msgspec.Struct, frozen=True):
     lease_seconds: float
 
 
+class _Traced(NamedTuple):
+    """An attempt of a trace that is over: from when until when (µs)."""
+
+    job: Job
+    begun: int
+    ended: int
+
+
 class Assignments:
     """What agents from outside do; the caller has made sure who they are."""
 
@@ -61,12 +72,15 @@ class Assignments:
         runner: TaskRunner,
         lease_seconds: float,
         instruments: Instruments | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """An agent that was silent for `lease_seconds` loses what it holds."""
         self._database = database
+        self._runner = runner
         self._handlers = {KIND: runner}
         self._lease = int(lease_seconds * clock.SECOND)
         self._instruments = instruments
+        self._tracing = tracing
         self._begun: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._claims = Claims(
             database=database,
@@ -208,7 +222,7 @@ class Assignments:
         agent_id: str | None,
         assignment_id: str,
         *,
-        code: ErrorCode,
+        code: str,
         message: str,
         retryable: bool = False,
     ) -> TaskStatus:
@@ -239,7 +253,9 @@ class Assignments:
         self, agent_id: str | None, assignment_id: str, outcome: Outcome
     ) -> TaskStatus:
         unit = partial(self._end, agent_id, assignment_id, outcome)
-        status, worked_for = await self._database.run(unit)
+        status, worked_for, traced = await self._database.run(unit)
+        if traced is not None and self._tracing is not None:
+            _record(self._tracing, traced, outcome)
         begun = self._begun.pop(assignment_id, None)
         if begun is not None and self._instruments is not None:
             self._instruments.task_ran(begun[0], time.monotonic() - begun[1])
@@ -248,7 +264,7 @@ class Assignments:
 
     def _end(
         self, agent_id: str | None, assignment_id: str, outcome: Outcome, connection: Connection
-    ) -> tuple[TaskStatus, str]:
+    ) -> tuple[TaskStatus, str, _Traced | None]:
         try:
             job, agent = self._held(connection, agent_id, assignment_id)
         except SutazaiError as error:
@@ -257,8 +273,12 @@ class Assignments:
             status = _recorded(connection, agent_id, assignment_id, outcome)
             if status is None:
                 raise
-            return status, agent_id
+            return status, agent_id, None
         now = clock.now()
+        traced = None
+        if self._tracing is not None and job.traceparent is not None:
+            begun = store.get(connection, job.key)
+            traced = _Traced(job, (begun and begun.started_at) or now, now)
         end = ending.decide(job, outcome, now=now)
         if not ending.apply(connection, [end], self._handlers, now=now):
             raise _lost(connection, agent.agent_id, assignment_id)
@@ -267,9 +287,10 @@ class Assignments:
         if not end.final:
             # What is claimable again at once counts as processing all the while.
             waits = end.run_at is not None
-            return TaskStatus.QUEUED if waits else TaskStatus.PROCESSING, agent.agent_id
+            status = TaskStatus.QUEUED if waits else TaskStatus.PROCESSING
+            return status, agent.agent_id, traced
         done = isinstance(outcome, Succeeded)
-        return TaskStatus.COMPLETED if done else TaskStatus.FAILED, agent.agent_id
+        return TaskStatus.COMPLETED if done else TaskStatus.FAILED, agent.agent_id, traced
 
     def _held(
         self, connection: Connection, agent_id: str | None, assignment_id: str
@@ -288,7 +309,11 @@ class Assignments:
     # --- agents that go
 
     def give_back(self, connection: Connection, agent_id: str) -> None:
-        """Inside a unit: end the attempts of an agent that is removed; others take the tasks."""
+        """Inside a unit: end the attempts of an agent that is removed; others take the tasks.
+
+        But for those that are pinned to it: they fail, as do those that wait for it.
+        """
+        orphans.end_pinned_to(connection, agent_id, self._runner)
         now = clock.now()
         gone = Released("the agent was removed")
         held = remote_store.held_by(connection, agent_id)
@@ -298,6 +323,29 @@ class Assignments:
     def let_go(self, agent_id: str) -> None:
         """Wake the claims of an agent that was removed, so that they learn of it."""
         self._claims.look_again(agent_id)
+
+
+def _record(tracing: Tracing, traced: _Traced, outcome: Outcome) -> None:
+    """The span of an attempt that was an agent's from outside, as the worker makes it of ours."""
+    job, begun, ended = traced
+    assert job.traceparent is not None
+    tracing.record(
+        f"process {KIND}",
+        kind=Kind.CONSUMER,
+        parent=job.traceparent,
+        attempt=TracedAttempt(job.key, job.token),
+        attributes={
+            "sutazai.job.kind": job.kind,
+            "sutazai.job.key": job.key,
+            "sutazai.job.attempt": job.attempt,
+            "sutazai.job.queue": job.queue,
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.agent.name": job.consumer or "",
+        },
+        begun=begun,
+        ended=ended,
+        error_type=str(outcome.code) if isinstance(outcome, Failed) else None,
+    )
 
 
 def _held_lease(lease: Lease) -> HeldLease:

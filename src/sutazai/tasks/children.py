@@ -157,7 +157,7 @@ class Children:
                 message = (
                     f"The delegated task {task.task_id} ({task.type}) failed: {task.error.message}"
                 )
-                raise AgentError(message, code=ErrorCode(task.error.code))
+                raise AgentError(message, code=task.error.code)
             case TaskStatus.CANCELLED:
                 message = f"The delegated task {task.task_id} ({task.type}) was cancelled."
                 raise AgentError(message, code=ErrorCode.CONFLICT)

@@ -28,6 +28,7 @@ from sutazai.tasks.model import assignment_id_of
 from sutazai.tasks.runner import KIND, TaskRunner
 from sutazai.tasks.store import Work
 from sutazai.tasks.waiting_line import Place, WaitingLine
+from sutazai.telemetry import tracing
 
 _logger = structlog.get_logger(__name__)
 
@@ -301,7 +302,15 @@ def _assignment(job: Job, work: Work, agent: AgentDescription) -> Assignment:
         metadata=work.metadata,
         attempt=job.attempt,
         configuration=agent.configuration,
+        traceparent=_traceparent(job),
     )
+
+
+def _traceparent(job: Job) -> str | None:
+    """The place of this very attempt in its trace, if its task is part of one."""
+    if job.traceparent is None:
+        return None
+    return tracing.Attempt(job.key, job.token).below(job.traceparent)
 
 
 def _note_load(agent_id: str, connection: Connection) -> bool:

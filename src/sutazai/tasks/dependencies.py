@@ -1,6 +1,7 @@
 """What the end of one task means for those that wait for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from sutazai.agents.service import AgentDirectory
 from sutazai.database import Connection
@@ -11,6 +12,18 @@ from sutazai.events.model import SYSTEM
 from sutazai.tasks import children_store, store
 from sutazai.tasks.model import PendingReason, TaskEnded, TaskError, TaskStatus
 from sutazai.tasks.notices import notice
+
+
+class Ends(Protocol):
+    """Who runs the hooks around tasks' ends."""
+
+    def before_tasks_end(self, connection: Connection, task_ids: Sequence[str]) -> None:
+        """Take the locks that come before those of these tasks, which may be about to end."""
+        ...
+
+    def task_ended(self, connection: Connection, over: Sequence[TaskEnded], now: int) -> None:
+        """Tell whatever waits for these tasks; in the transaction that ends them."""
+        ...
 
 
 def make_queued(
@@ -76,21 +89,34 @@ def follow(
     return _fail(connection, bad, now=now) if bad else []
 
 
-def _fail(connection: Connection, bad: dict[str, TaskEnded], *, now: int) -> list[TaskEnded]:
-    failed: list[TaskEnded] = []
-    for task_id in sorted(bad):  # before the tasks: the order in which locks are taken
+def _fail(connection: Connection, bad: Mapping[str, TaskEnded], *, now: int) -> list[TaskEnded]:
+    why = {
+        task_id: TaskError(
+            ErrorCode.CONFLICT,
+            f"The task {cause.task_id} it depends on ended as {cause.status}.",
+        )
+        for task_id, cause in bad.items()
+    }
+    return fail(connection, why, now=now)
+
+
+def fail(connection: Connection, why: Mapping[str, TaskError], *, now: int) -> list[TaskEnded]:
+    """Inside a unit: end tasks that can never be done, and their jobs; those not ended before.
+
+    Whoever calls it has taken the locks that come before, and tells what waits for the tasks.
+    """
+    for task_id in sorted(why):  # before the tasks: the order in which locks are taken
         jobs.cancel(connection, task_id)
-    for task in store.lock(connection, list(bad)).values():
+    failed: list[TaskEnded] = []
+    for task in store.lock(connection, list(why)).values():
         if task.status.is_final:
             continue
-        cause = bad[task.task_id]
-        message = f"The task {cause.task_id} it depends on ended as {cause.status}."
-        values = {"error_code": ErrorCode.CONFLICT, "error_message": message, "ended_at": now}
+        error = why[task.task_id]
+        values = {"error_code": error.code, "error_message": error.message, "ended_at": now}
         store.move(connection, [store.Move(task, TaskStatus.FAILED, values)])
-        error = {"code": ErrorCode.CONFLICT, "message": message}
         after = task._replace(status=TaskStatus.FAILED)
-        log.append(connection, [notice("task.failed", after, SYSTEM, error=error)], now=now)
-        told = TaskError(ErrorCode.CONFLICT, message)
+        told = {"code": error.code, "message": error.message}
+        log.append(connection, [notice("task.failed", after, SYSTEM, error=told)], now=now)
         failed.append(
             TaskEnded(
                 task.task_id,
@@ -98,7 +124,7 @@ def _fail(connection: Connection, bad: dict[str, TaskEnded], *, now: int) -> lis
                 TaskStatus.FAILED,
                 task.submitted_by,
                 task.callback_url,
-                error=told,
+                error=error,
                 parent_id=task.parent_id,
             )
         )

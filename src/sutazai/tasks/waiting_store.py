@@ -37,3 +37,26 @@ def waiting_for_agents(
         .limit(limit)
     )
     return list(connection.execute(query).scalars())
+
+
+_LACKS_ONE = and_(
+    TASKS.c.status == TaskStatus.PENDING.value,
+    TASKS.c.pending_reason == PendingReason.NO_AGENT.value,
+    TASKS.c.agent.is_not(None),
+)
+
+
+def agents_waited_for(connection: Connection) -> set[str]:
+    """The agents that tasks are pinned to which cannot run for lack of them."""
+    return set(connection.execute(select(TASKS.c.agent).where(_LACKS_ONE).distinct()).scalars())
+
+
+def waiting_for(connection: Connection, agents: Iterable[str], *, limit: int) -> dict[str, str]:
+    """Tasks that lack one of these agents, with the agent that it is, oldest first."""
+    query = (
+        select(TASKS.c.task_id, TASKS.c.agent)
+        .where(_LACKS_ONE, TASKS.c.agent.in_(sorted(agents)))
+        .order_by(TASKS.c.task_id)
+        .limit(limit)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}

@@ -117,20 +117,9 @@ class Tracing:
 
         What is raised marks it as failed, by its type alone: messages may quote anything.
         """
-        from opentelemetry.trace import SpanKind, Status, StatusCode
+        from opentelemetry.trace import Status, StatusCode
 
-        context = _context(parent)
-        token = self._chosen_id.set(attempt.span_id if attempt else None)
-        try:
-            span = self._tracer.start_span(
-                name,
-                context=context,
-                kind=SpanKind[kind],
-                attributes=attributes,
-                links=_links(context, attempt),
-            )
-        finally:
-            self._chosen_id.reset(token)
+        span = self._started(name, kind, parent, attempt, attributes)
         with _current(span):
             try:
                 yield span
@@ -140,6 +129,49 @@ class Tracing:
                 raise
             finally:
                 span.end()
+
+    def record(
+        self,
+        name: str,
+        *,
+        kind: Kind = Kind.INTERNAL,
+        parent: str,
+        attempt: Attempt,
+        attributes: Attributes,
+        begun: int,
+        ended: int,
+        error_type: str | None = None,
+    ) -> None:
+        """A span of what was done elsewhere, and is over; its moments in microseconds."""
+        span = self._started(name, kind, parent, attempt, attributes, start_time=begun * 1000)
+        if error_type is not None:
+            fail(span, error_type)
+        span.end(ended * 1000)
+
+    def _started(
+        self,
+        name: str,
+        kind: Kind,
+        parent: str | None,
+        attempt: Attempt | None,
+        attributes: Attributes | None,
+        start_time: int | None = None,
+    ) -> "Span":
+        from opentelemetry.trace import SpanKind
+
+        context = _context(parent)
+        token = self._chosen_id.set(attempt.span_id if attempt else None)
+        try:
+            return self._tracer.start_span(
+                name,
+                context=context,
+                kind=SpanKind[kind],
+                attributes=attributes,
+                links=_links(context, attempt),
+                start_time=start_time,
+            )
+        finally:
+            self._chosen_id.reset(token)
 
 
 def span(

@@ -191,6 +191,10 @@ def test_a_workflow_is_scheduled_with_its_input(logged_in: Run, folder: Path) ->
         "--workflow", workflow_id, "--input", "word=hello", "--format", "json",
     )  # fmt: skip
     assert decoded(made)["workflow"] == {"workflow_id": workflow_id, "input": {"word": "hello"}}
+    # Ids and times stay whole, so that they can be copied, however narrow the terminal.
+    listed = logged_in("schedule", "list").stdout
+    whole = rf"^{decoded(made)['schedule_id']} +active +2[0-9-]{9} [0-9:]{5} +once +once *$"
+    assert re.search(whole, listed, re.MULTILINE), listed
 
 
 def _execution(*statuses: str) -> dict[str, Any]:

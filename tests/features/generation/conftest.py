@@ -62,7 +62,7 @@ def task(**metadata: Any) -> Assignment:
         task_id="t",
         type="test_generation",
         description="Test it",
-        metadata={"seconds": 30, **metadata},
+        metadata={"seconds": 90, **metadata},
         attempt=1,
         configuration={},
     )

@@ -138,6 +138,7 @@ async def test_functions_can_be_chosen_and_their_number_limited(generate: Genera
         ({"seconds": 1000}, "seconds"),
         ({"functions": ["a b"]}, "a b"),
         ({"functions": 7}, "functions"),
+        ({"functions": ["rebat"]}, "no function or class 'rebat'.*There are rebate, Basket"),
         ({"code": "x = 1\n"}, "no function"),
         ({"code": "def broken(:\n"}, "line 1"),
     ],

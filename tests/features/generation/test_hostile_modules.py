@@ -79,17 +79,72 @@ async def test_a_function_that_ends_the_process_or_never_ends_is_told_of(
     [
         ("import missing_package_of_somebody\ndef f(): pass\n", "missing_package_of_somebody"),
         ("raise RuntimeError('no database')\ndef f(): pass\n", "RuntimeError: no database"),
-        ("import os\nos._exit(0)\ndef f(): pass\n", "ends or stalls"),
+        ("import os\nos._exit(0)\ndef f(): pass\n", "ends the process"),
+        ("import sys\nsys.exit(3)\ndef f(): pass\n", "ends the program (SystemExit: 3)"),
+        ("while True:\n    print('more')\ndef f(): pass\n", "importing it takes too long"),
+        ("name = input()\ndef f(): pass\n", "reads from standard input"),
+        ("import os\nos.fork()\ndef f(): pass\n", "starts a process"),
+        (
+            "import subprocess\nP = subprocess.Popen(['sleep', '600'])\ndef f(): pass\n",
+            "starts a process, and so would every test that imports it; let it do that in a",
+        ),
+        (
+            "import os\nwhile True:\n    os.spawnlp(os.P_NOWAIT, 'sleep', '9')\ndef f(): pass\n",
+            "starts more processes or threads than the sandbox allows",
+        ),
+        (
+            "import builtins\nbuiltins.len = lambda one: 0\ndef f(): pass\n",
+            "replaces Python's own len",
+        ),
+        ("import os, signal\nos.kill(-1, signal.SIGKILL)\ndef f(): pass\n", "kills processes"),
+        (
+            "import os\ndef f(x: int) -> int:\n    os.kill(os.getppid(), 9)\n    return x\n",
+            "something in it, when it was called, ends the whole search",
+        ),
         ("import time, os\nos.urandom(1)\ndef f():\n    return os.urandom(8)\n", "random"),
     ],
 )
 async def test_a_module_that_cannot_be_tested_says_why(
     generate: Generate, code: str, reason: str
 ) -> None:
-    result = await generate(code=code)
+    result = await generate(code=code, seconds=20)
     assert result["tests"] == []
     assert any(reason in item["reason"] for item in result["untested"])
     assert result["summary"].startswith("Wrote no test")
+
+
+async def test_functions_that_would_spoil_the_run_are_told_of_and_the_rest_is_tested(
+    generate: Generate,
+) -> None:
+    result = await generate(
+        code="""
+            import builtins
+            import os
+
+            def split(number: int) -> int:
+                os.fork()
+                return number + 1
+
+            def spoil(number: int) -> int:
+                builtins.len = lambda one: 7
+                return number + 1
+
+            def noise(text: str) -> str:
+                while True:
+                    print(text)
+
+            def double(number: int) -> int:
+                return number * 2
+        """
+    )
+    assert "def test_double_" in result["tests"][0]["content"]
+    assert not any(
+        name.startswith(("test_split", "test_spoil")) for name in result["tests"][0]["tests"]
+    )
+    reasons = {item["function"]: item["reason"] for item in result["untested"]}
+    assert "starts other processes" in reasons["split"]
+    assert "replaces Python's own len" in reasons["spoil"]
+    assert "too long" in reasons["noise"]
 
 
 async def test_without_a_sandbox_nothing_is_run(pool: AnalysisPool) -> None:

@@ -115,6 +115,60 @@ CASES: dict[str, tuple[str, list[str]]] = {
         """,
         ["written(tmp_path", "capsys.readouterr().out ==", '"note.txt").read_text() =='],
     ),
+    "streams": (
+        """
+        import sys
+
+        try:
+            from marshal import dumps as fast
+        except ImportError:
+            fast = None
+
+        def number_lines(infile, outfile, start=1):
+            count = start
+            for line in infile:
+                outfile.write(b"%d " % count + line)
+                count += 1
+            if count == start:
+                raise EOFError("nothing to number")
+
+        def first_word(readline):
+            words = readline().split()
+            if not words:
+                return None
+            return words[0]
+
+        def packed(name: str) -> str:
+            if fast is not None:
+                return "fast " + name
+            return "slow " + name
+
+        def total():
+            count = 0
+            for line in sys.stdin.buffer:
+                count += len(line)
+            return count
+        """,
+        [
+            "io.BytesIO(b",
+            "outfile.getvalue() == b",
+            "def test_number_lines_writes_to_outfile",
+            "outfile = io.BytesIO()",
+            ".readline)",
+            'monkeypatch.setattr(inline, "fast", None)',
+            'monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b',
+        ],
+    ),
+    "named arguments": (
+        """
+        def tag(name: str, **attributes: str) -> str:
+            parts = [name]
+            for key in sorted(attributes):
+                parts.append(key + "=" + attributes[key])
+            return " ".join(parts)
+        """,
+        ["a="],
+    ),
     "state and laws": (
         """
         SEEN: dict[str, int] = {}
@@ -134,8 +188,21 @@ CASES: dict[str, tuple[str, list[str]]] = {
             if len(items) > 1:
                 items.sort()
                 items.reverse()
+
+        def flipencode(text: str) -> str:
+            turned = [chr(ord(letter) ^ 1) for letter in text]
+            return "".join(turned)
+
+        def flipdecode(text: str) -> str:
+            turned = [chr(ord(letter) ^ 1) for letter in text]
+            return "".join(turned)
         """,
-        ['monkeypatch.setattr(inline, "SEEN", {})', "inline.SEEN ==", "assert items == ["],
+        [
+            'monkeypatch.setattr(inline, "SEEN", {})',
+            "inline.SEEN ==",
+            "assert items == [",
+            "assert flipdecode(flipencode(",
+        ],
     ),
     "types": (
         """
@@ -182,6 +249,32 @@ async def test_each_kind_of_code_is_tested_as_a_person_would(generate: Generate,
     missing = [text for text in expected if text not in file["content"]]
     assert not missing, file["content"]
     assert result["coverage"]["line"] >= 0.9
+
+
+async def test_types_that_do_not_fit_are_not_asserted_to_fail(generate: Generate) -> None:
+    result = await generate(
+        code="""
+            def leap_days(first, last=2000):
+                count = 0
+                for year in range(first, last):
+                    if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0):
+                        count += 1
+                return count
+
+            class Span:
+                def __init__(self, days: int) -> None:
+                    self.days = days
+
+                def __lt__(self, other):
+                    if not isinstance(other, Span):
+                        return NotImplemented
+                    return self.days < other.days
+        """
+    )
+    [file] = result["tests"]
+    raising = [name for name in file["tests"] if "raises" in name]
+    assert [name for name in raising if not name.startswith("test_span_less_than")] == []
+    assert "test_leap_days_returns" in file["content"]
 
 
 async def test_chance_that_cannot_be_held_still_is_not_asserted(generate: Generate) -> None:
@@ -308,7 +401,7 @@ async def test_what_only_a_dropped_test_reached_is_told(generate: Generate) -> N
             find(target).cents = gained
             return left
         """
-    result = await generate(code=textwrap.dedent(code), seconds=6)
+    result = await generate(code=textwrap.dedent(code))
     coverage = result["coverage"]
     told = {line for item in result["untested"] for line in item["lines"]}
     assert len(told) == coverage["statements"] - coverage["covered_statements"]

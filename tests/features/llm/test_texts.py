@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.server import Server, ended, reached, serving, settings_for, submit
+from tests.api.server import ended, reached, serving, settings_for, submit
 from tests.features.llm.test_prompts import healthy, result_of
 from tests.language_model import SmallModel
 from tests.scripted_model import Say, ScriptedModel
@@ -158,29 +158,44 @@ async def test_a_real_model_keeps_to_a_schema(
         assert result["model"]["output_tokens"] > 0
 
 
-async def test_a_schema_that_is_none_or_leads_elsewhere_is_refused(
+WRONG: list[tuple[str, JSON, str]] = [
+    ("extraction", {"text": "a", "schema": {"type": "array"}}, "schema"),
+    ("extraction", {"text": "a", "schema": {"type": "object", "properties": 3}}, "schema"),
+    (
+        "extraction",
+        {"text": "a", "schema": {"type": "object", "$id": "http://evil.example/"}},
+        "schema",
+    ),
+    (
+        "extraction",
+        {
+            "text": "a",
+            "schema": {"type": "object", "properties": {"a": {"$ref": "http://evil.example/s"}}},
+        },
+        "schema",
+    ),
+    ("extraction", {"schema": SCHEMA}, "text"),
+    ("extraction", {"text": "a"}, "schema"),
+    ("extraction", {"text": "", "schema": SCHEMA}, "text"),
+    ("llm_prompt", {"prompt": "Say hi.", "max_tokens": 0}, "max_tokens"),
+    ("llm_prompt", {"prompt": 3}, "prompt"),
+    ("llm_prompt", {"system": " "}, "system"),
+]
+
+
+async def test_what_could_never_be_asked_is_refused_before_it_waits_for_a_model(
     data_dir: Path, tmp_path: Path
 ) -> None:
-    with ScriptedModel(lambda body: Say("hi")) as model:
-        settings = settings_for(data_dir, None, tmp_path, llm_url=model.url)
-        async with serving(settings, roles=["user"]) as server:
-            await healthy(server)
-            wrong: list[JSON] = [
-                {"type": "array"},
-                {"type": "object", "properties": 3},
-                {"type": "object", "properties": {"a": {"$ref": "http://evil.example/s.json"}}},
-                {"type": "object", "$id": "http://evil.example/"},
-            ]
-            for schema in wrong:
-                assert "schema" in await _refused(server, schema)
-        assert model.asked == []
-
-
-async def _refused(server: Server, schema: JSON) -> str:
-    metadata = {"text": "a", "schema": schema}
-    task = await submit(server.user, "extraction", metadata=metadata)
-    seen = await ended(server.user, task["task_id"])
-    assert seen["status"] == "failed"
-    answer = (await server.user.get(f"/tasks/{task['task_id']}/result")).json()
-    message: str = answer["error"]["message"]
-    return message
+    settings = settings_for(data_dir, None, tmp_path)
+    async with serving(settings, roles=["user"]) as server:
+        for task_type, metadata, field in WRONG:
+            for pinned in ({}, {"agent": "text-assistant-01"}):
+                body = {"type": task_type, "description": "a", "metadata": metadata, **pinned}
+                answer = await server.user.post("/tasks", json=body)
+                assert answer.status_code == 422, (metadata, answer.text)
+                (detail,) = answer.json()["error"]["details"]
+                assert detail["field"] == f"metadata.{field}"
+                assert f"`{field}`" in detail["message"]
+        assert (await server.user.get("/tasks")).json()["total"] == 0
+        fine = await submit(server.user, "llm_prompt", metadata={"prompt": "Say hi."})
+        assert fine["pending_reason"] == "no_model"

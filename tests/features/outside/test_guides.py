@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.valkey import ValkeyServer
+
 ROOT = Path(__file__).parents[3]
 PLAIN_CURL = ROOT / "tests" / "features" / "sdk" / "plain_curl.py"
 INPUTS = ["--good", '{"text": "one two"}', "--bad", '{"text": 5}']
@@ -59,6 +61,62 @@ def test_the_guides_agent_behaves(
     done = check(tmp_path, *INPUTS, "--", starter, str(program))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("\nok ") + done.stdout.startswith("ok ") == 12, done.stdout
+
+
+def test_the_guides_agent_behaves_through_redis(tmp_path: Path, valkey: ValkeyServer) -> None:
+    guide = code_of("agent-python.md", "python")
+    by_http = 'Agent(os.environ.get("SUTAZAI_AGENT_ID", "word-counter-01"))'
+    by_redis = by_http.removesuffix(")") + ', redis_url=os.environ["REDIS_URL"])'
+    assert by_http in guide
+    program = tmp_path / "word_counter.py"
+    program.write_text(guide.replace(by_http, by_redis), "utf-8")
+    done = check(tmp_path, *INPUTS, "--redis", valkey.url, "--", sys.executable, str(program))
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = {line[6:38].strip(): line[:6].strip() for line in done.stdout.splitlines()}
+    assert [name for name, mark in lines.items() if mark == "ok"] == [
+        "comes online",
+        "finishes it",
+        "reports bad input as such",
+        "keeps its lease while it works",
+        "stops when cancelled",
+        "stays online",
+        "stops in good order",
+    ]
+
+
+# The specification's loop, which does one thing after the other and hears of nothing meanwhile.
+DEAF = """
+import json, os, time, redis
+
+client = redis.Redis.from_url(os.environ["REDIS_URL"])
+channel = client.pubsub()
+channel.subscribe("agent:" + os.environ["SUTAZAI_AGENT_ID"])
+for message in channel.listen():
+    asked = json.loads(message["data"]) if message["type"] == "message" else {"type": ""}
+    if asked["type"] != "request":
+        continue
+    time.sleep(14 if asked["payload"].get("pause") else 0)
+    answer = {"status": "completed", "result": {}}
+    if asked["payload"].get("text") == 5:
+        answer = {"status": "failed", "error": {"message": "TypeError"}}
+    client.publish("agent:master-coordinator", json.dumps({
+        "message_id": "to-" + asked["message_id"], "from_agent": asked["to_agent"],
+        "to_agent": asked["from_agent"], "type": "response", "payload": answer,
+        "timestamp": asked["timestamp"], "correlation_id": asked["correlation_id"],
+    }))
+"""
+
+
+def test_faults_over_redis_are_told_in_its_own_words(tmp_path: Path, valkey: ValkeyServer) -> None:
+    program = tmp_path / "deaf.py"
+    program.write_text(DEAF, "utf-8")
+    done = check(tmp_path, *INPUTS, "--redis", valkey.url, "--", sys.executable, str(program))
+    assert done.returncode == 1, done.stdout + done.stderr
+    lines = {line[6:38].strip(): line for line in done.stdout.splitlines()}
+    assert lines["finishes it"].startswith("ok")
+    assert "VALIDATION_ERROR" in lines["reports bad input as such"]
+    assert "action `cancel`" in lines["stops when cancelled"]
+    assert "`released`" in lines["stops in good order"]
 
 
 CARELESS = """

@@ -127,6 +127,20 @@ async def test_a_failure_is_the_tasks_failure(server: Server) -> None:
     assert over["error"] == {"code": "INTERNAL_ERROR", "message": "It broke."}
 
 
+async def test_an_agents_own_code_is_the_failures(server: Server) -> None:
+    agent = await join(server, "filling-01")
+    task, assignment = await given(server, agent)
+    error = {"code": "OUT_OF_DISK", "message": "There is no room."}
+    said = await agent.report(assignment, "fail", error=error)
+    # The same failure again, its answer having been lost, is the same.
+    again = await agent.report(assignment, "fail", error=error)
+    assert said.json() == again.json()
+    assert said.json()["status"] == "failed"
+    assert (await ended(server.admin, task["task_id"]))["error"] == error
+    result = (await server.admin.get(f"/tasks/{task['task_id']}/result")).json()
+    assert result["error"] == error
+
+
 async def test_a_retryable_failure_is_tried_again(server: Server) -> None:
     agent = await join(server, "retrying-01")
     task, assignment = await given(server, agent)
@@ -254,6 +268,59 @@ async def test_a_deleted_agent_gives_its_work_back(server: Server) -> None:
     error_of(await server.admin.delete(f"/agents/{agent.agent_id}"), 404, "NOT_FOUND")
 
 
+async def test_what_only_a_deleted_agent_may_do_fails(server: Server) -> None:
+    agent = await join(server, "only-01")
+    heir = await join(server, "heir-01", capabilities=[agent.type])
+    held = await submit(server.admin, agent.type, agent=agent.agent_id)
+    assignment = await agent.claim_one(wait=20)
+    waiting = await submit(server.admin, agent.type, agent=agent.agent_id)
+    later = await submit(
+        server.admin, agent.type, agent=agent.agent_id, run_at="2099-01-01T00:00:00Z"
+    )
+    blocked = await submit(
+        server.admin, agent.type, agent=agent.agent_id, depends_on=[later["task_id"]]
+    )
+    dependent = await submit(server.admin, agent.type, depends_on=[waiting["task_id"]])
+    free = await submit(server.admin, agent.type)
+    assert (await server.admin.delete(f"/agents/{agent.agent_id}")).status_code == 204
+    for task in (held, waiting, later, blocked):
+        over = (await server.admin.get(f"/tasks/{task['task_id']}")).json()
+        assert (over["status"], over["error"]["code"]) == ("failed", "AGENT_OFFLINE")
+        assert "only-01" in over["error"]["message"]
+        assert "deleted" in over["error"]["message"]
+        told = await events_about(server, task_id=task["task_id"])
+        assert (told[-1], told.count("task.failed")) == ("task.failed", 1)
+    over = (await server.admin.get(f"/tasks/{dependent['task_id']}")).json()
+    assert (over["status"], over["error"]["code"]) == ("failed", "CONFLICT")
+    # Whoever may still act for it learns that this is over.
+    report = f"/assignments/{assignment['assignment_id']}/complete"
+    error_of(await server.admin.post(report, json={"result": {}}), 409, "CONFLICT")
+    assert (await heir.claim_one(wait=20))["task_id"] == free["task_id"]
+
+
+async def test_a_step_for_a_deleted_agent_fails_its_execution(server: Server) -> None:
+    agent = await join(server, "stepping-01")
+    first = await join(server, "before-it-01")
+    steps = [
+        {"step_id": "before", "type": first.type},
+        {"step_id": "its", "type": agent.type, "agent": agent.agent_id, "depends_on": ["before"]},
+    ]
+    made = await server.admin.post("/workflows", json={"name": "in two hands", "steps": steps})
+    begun = await server.admin.post(f"/workflows/{made.json()['workflow_id']}/execute", json={})
+    assignment = await first.claim_one(wait=20)
+    await server.admin.delete(f"/agents/{agent.agent_id}")
+    await first.report(assignment, "complete", result={})
+    path = f"/executions/{begun.json()['execution_id']}"
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            shown = (await server.admin.get(path)).json()
+            if shown["status"] != "running":
+                break
+            await asyncio.sleep(0.1)  # asks again; there is no long poll for executions
+    assert shown["status"] == "failed"
+    assert shown["steps"][1]["error"]["code"] == "AGENT_OFFLINE", shown["steps"][1]
+
+
 # --- who may
 
 
@@ -313,9 +380,11 @@ async def test_graphql_is_closed_to_agents(server: Server, stranger: Joined) -> 
     url = "http://sutazai.test/graphql"
     answer = await stranger.client.post(url, json={"query": "{ agents { agentId } }"})
     assert answer.status_code == 403
-    shown = await server.admin.post(url, json={"query": "{ agents { agentId status } }"})
-    agents = {one["agentId"] for one in shown.json()["data"]["agents"]}
-    assert stranger.agent_id in agents
+    query = "{ agents { agentId status transport } }"
+    shown = await server.admin.post(url, json={"query": query})
+    agents = {one["agentId"]: one["transport"] for one in shown.json()["data"]["agents"]}
+    assert agents[stranger.agent_id] == "http"
+    assert agents["master-coordinator"] is None
 
 
 async def test_a_new_key_ends_the_old_one(server: Server) -> None:
@@ -407,7 +476,9 @@ async def test_a_wrong_introduction_is_refused_by_field(
         ("complete", {"result": 5}),
         ("complete", {"result": {}, "more": 1}),
         ("fail", {}),
-        ("fail", {"error": {"code": "MADE_UP", "message": "x"}}),
+        ("fail", {"error": {"code": "out of disk", "message": "x"}}),
+        ("fail", {"error": {"code": "", "message": "x"}}),
+        ("fail", {"error": {"code": "A" * 33, "message": "x"}}),
         ("fail", {"error": ""}),
         ("release", {"delay_seconds": -1}),
     ],

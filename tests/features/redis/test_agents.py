@@ -129,6 +129,26 @@ async def test_progress_and_failures_come_as_messages(
 
 
 @pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("OUT_OF_DISK", {"code": "OUT_OF_DISK", "message": "It is full."}),
+        ("out of disk", {"code": "INTERNAL_ERROR", "message": "out of disk: It is full."}),
+        ("B" * 33, {"code": "INTERNAL_ERROR", "message": "B" * 33 + ": It is full."}),
+        (7, {"code": "INTERNAL_ERROR", "message": "It is full."}),
+    ],
+)
+async def test_an_agents_own_code_is_the_failures_if_it_is_one(
+    started: Server, valkey: ValkeyServer, code: object, told: JSON
+) -> None:
+    kind = await register(started, "filling-01")
+    async with present(valkey.url, "filling-01") as agent:
+        task = await submit(started.admin, kind)
+        said = {"status": "failed", "error": {"code": code, "message": "It is full."}}
+        await agent.say(reply(await agent.next(), "response", said))
+        assert (await ended(started.admin, task["task_id"]))["error"] == told
+
+
+@pytest.mark.parametrize(
     ("payload", "reason"),
     [
         ({"status": "completed", "result": "text"}, "no JSON object"),

@@ -14,6 +14,7 @@ from sutazai.telemetry.tracing import Attempt, Tracing, span, traceparent_of
 from tests.api.agents import Obedient
 from tests.api.server import PATIENCE, Server, ended, serving, settings_for
 from tests.features.callbacks.receiver import receiving
+from tests.features.outside.joining import join
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -115,6 +116,37 @@ async def test_a_retry_points_to_the_attempt_before(traced: Traced) -> None:
     assert [f"{link.context.trace_id:032x}" for link in second.links] == [TRACE]
     assert not first.status.is_ok
     assert second.status.is_unset
+
+
+async def test_a_trace_leads_on_into_agents_from_outside(traced: Traced) -> None:
+    agent = await join(traced.server, "traced-01")
+    admin = traced.server.admin
+    answer = await admin.post(
+        "/tasks",
+        json={"type": agent.type, "description": "a test"},
+        headers={"traceparent": PARENT},
+    )
+    first = await agent.claim_one(wait=20)
+    failure = {"code": "OUT_OF_DISK", "message": "It is full.", "retryable": True}
+    await agent.report(first, "fail", error=failure)
+    second = await agent.claim_one(wait=20)
+    await agent.report(second, "complete", result={})
+    assert (await ended(admin, answer.json()["task_id"]))["status"] == "completed"
+    before, after = sorted(
+        (one for one in traced.of_trace() if one.name == "process task"),
+        key=lambda one: one.start_time or 0,
+    )
+    for assignment, one in ((first, before), (second, after)):
+        # What the agent puts below this hangs below the attempt's span.
+        assert assignment["traceparent"] == f"00-{TRACE}-{id_of(one):016x}-01"
+        assert parent_of(one) == id_of(traced.named(f"create {agent.type}"))
+        assert one.attributes is not None
+        assert one.attributes["gen_ai.agent.name"] == "traced-01"
+        assert (one.end_time or 0) >= (one.start_time or 0) > 0
+    assert before.attributes is not None
+    assert before.attributes["error.type"] == "OUT_OF_DISK"
+    assert after.status.is_unset
+    assert [link.context.span_id for link in after.links] == [id_of(before)]
 
 
 async def test_no_message_of_an_error_is_in_a_trace(traced: Traced) -> None:

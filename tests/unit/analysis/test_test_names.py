@@ -3,7 +3,7 @@
 import pytest
 
 from sutazai.analysis.generation.inside.cases import Case
-from sutazai.analysis.generation.inside.exploring import Check
+from sutazai.analysis.generation.inside.checks import Check
 from sutazai.analysis.generation.inside.naming import Names
 from sutazai.analysis.generation.inside.selecting import Group
 

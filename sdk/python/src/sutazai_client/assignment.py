@@ -8,8 +8,9 @@ from typing import Any
 class TaskFailed(Exception):
     """Raised by an agent's function: the task cannot be done, and why; users read the message.
 
-    `code` is one of the server's error codes. Bad input stays bad, so only a `retryable` failure
-    is tried again. Any other exception counts as a crash of this attempt, which is tried again.
+    `code` is one of the server's error codes or one of your own, such as OUT_OF_DISK: at most 32
+    capital letters, digits and `_`. Bad input stays bad, so only a `retryable` failure is tried
+    again. Any other exception counts as a crash of this attempt, which is tried again.
     """
 
     def __init__(
@@ -32,7 +33,8 @@ class Assignment:
     """One attempt at one task.
 
     `metadata` is what the user sent along, `configuration` what an administrator has set for the
-    agent, `attempt` counts from 1.
+    agent, `attempt` counts from 1. `traceparent` (W3C Trace Context) is what to put one's own spans
+    below; None where the task is part of no trace.
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -43,6 +45,7 @@ class Assignment:
         self.metadata: dict[str, Any] = given["metadata"]
         self.attempt: int = given["attempt"]
         self.configuration: dict[str, Any] = given.get("configuration") or {}
+        self.traceparent: str | None = given.get("traceparent")
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._newest: dict[str, int] | None = None

@@ -22,7 +22,7 @@ except ImportError as error:
 _logger = logging.getLogger("sutazai_client.agent")
 
 _COORDINATOR = "agent:master-coordinator"
-_OURS = frozenset({"action", "task_id", "assignment_id", "description", "attempt"})
+_OURS = frozenset({"action", "task_id", "assignment_id", "description", "attempt", "traceparent"})
 _LEASE_SECONDS = 10.0
 # The server asks again what it hears nothing of for 30 s.
 _SIGN_OF_LIFE_SECONDS = 10.0
@@ -179,6 +179,7 @@ class RedisDoor:
             "type": payload["action"],
             "description": payload["description"],
             "attempt": int(payload.get("attempt", 1)),
+            "traceparent": payload.get("traceparent"),
             "metadata": {name: value for name, value in payload.items() if name not in _OURS},
         }
         self._answers[message_id] = None

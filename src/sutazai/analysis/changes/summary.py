@@ -20,6 +20,9 @@ from sutazai.analysis.workspace import NotReadable, Workspace
 
 _MOST_SYMBOLS = 2_000
 _MOST_NAMED = 3
+_MOST_EXCERPTS = 40
+_LONGEST_EXCERPT = 6_000
+_LONGEST_LINE = 300
 _POINTS = {"high": 5, "medium": 2, "low": 1}
 _WORDS = {
     "added": "added",
@@ -59,12 +62,13 @@ _ADVICE = {
 
 
 class SummaryRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A diff, or a range of the workspace's commits."""
+    """A diff, or a range of the workspace's commits; `excerpt` asks for some of its lines."""
 
     diff: str | None = None
     base: str | None = None
     head: str | None = None
     place: Place | None = None
+    excerpt: bool = False
 
 
 class FileSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +84,10 @@ class FileSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What changed, what is risky, what to check, and the line for the changelog."""
+    """What changed, what is risky, what to check, and the line for the changelog.
+
+    `excerpt` has changed lines, some of each file, secrets masked; empty unless asked for.
+    """
 
     summary: str
     files: list[FileSummary]
@@ -96,6 +103,7 @@ class ChangeSummary(msgspec.Struct, frozen=True, kw_only=True):
     base: str | None
     head: str | None
     left_out: list[str]
+    excerpt: str = ""
 
 
 def summarise_change(request: SummaryRequest) -> ChangeSummary:
@@ -128,7 +136,29 @@ def summarise_change(request: SummaryRequest) -> ChangeSummary:
         base=change.base,
         head=change.head,
         left_out=change.left_out,
+        excerpt=_excerpt(change.files) if request.excerpt else "",
     )
+
+
+def _excerpt(files: Sequence[FileChange]) -> str:
+    """The first changed lines of each file, as many of each as there is room for."""
+    files = files[:_MOST_EXCERPTS]
+    share = _LONGEST_EXCERPT // max(1, len(files))
+    told: list[str] = []
+    for file in files:
+        redactor = redactor_of(file)
+        room = share
+        told.append(f"{file.kind.value} {file.path}")
+        for sign, lines in (("-", file.removed), ("+", file.added)):
+            # Half for what went, the rest for what came.
+            until = room // 2 if sign == "-" else 0
+            for line in lines:
+                text = f"{sign}{redactor.text(line.text)[:_LONGEST_LINE]}"
+                room -= len(text) + 1
+                if room < until:
+                    break
+                told.append(text)
+    return "\n".join(told)
 
 
 def _read(request: SummaryRequest) -> Change:

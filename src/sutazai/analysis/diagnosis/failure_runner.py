@@ -44,6 +44,8 @@ class Recorder:
     def __init__(self, source: str) -> None:
         self.source = source
         self.seen: dict[str, Any] | None = None
+        self.passed = 0
+        self.skipped = 0
 
     def take(self, error: BaseException, trace: TracebackType | None) -> None:
         """Write down an exception and the values in its frames."""
@@ -82,6 +84,11 @@ class Recorder:
         """Pytest's hook for what a test raised; the first failure is kept."""
         if self.seen is None and call.excinfo is not None:
             self.take(call.excinfo.value, call.excinfo.tb)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Pytest's hook for how each part of a test ended."""
+        self.passed += report.when == "call" and report.passed
+        self.skipped += report.skipped
 
 
 def run(command: list[str], recorder: Recorder) -> int:
@@ -124,7 +131,13 @@ def main() -> None:
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         code = run(work["command"], recorder)
     seen = recorder.seen or {"text": "", "frames": []}
-    answer = {**seen, "exit_code": code, "output": printed.getvalue()[-_LONGEST_TEXT:]}
+    answer = {
+        **seen,
+        "exit_code": code,
+        "output": printed.getvalue()[-_LONGEST_TEXT:],
+        "passed": recorder.passed,
+        "skipped": recorder.skipped,
+    }
     (folder / "failure.json").write_text(json.dumps(answer), "utf-8")
 
 

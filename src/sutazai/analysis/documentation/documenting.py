@@ -8,7 +8,7 @@ import msgspec
 from sutazai.analysis.documentation import pages, readme
 from sutazai.analysis.documentation.docstrings import Style
 from sutazai.analysis.documentation.examples import Group, Outcome, collect, shown_call
-from sutazai.analysis.documentation.model import Stale
+from sutazai.analysis.documentation.model import AnyFunction, Stale, Undocumented
 from sutazai.analysis.documentation.patching import covered, patch_docstrings
 from sutazai.analysis.documentation.stale import find_stale
 from sutazai.analysis.documentation.symbols import Documented, read_symbols
@@ -23,6 +23,7 @@ from sutazai.analysis.workspace import Skipped, Workspace
 
 FOLDER = "docs/reference/"
 _MOST_STALE = 2_000
+_MOST_UNDOCUMENTED = 9
 _MOST_PAGES_BYTES = 8 * 1024 * 1024
 
 
@@ -37,11 +38,15 @@ class DocFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """What was read: Python files, Markdown texts, the examples to run and where to import from."""
+    """What was read: Python files, Markdown texts, the examples to run and where to import from.
+
+    `undocumented` has the longest of the public functions without a docstring.
+    """
 
     files: list[DocFile] = []
     texts: list[DocFile] = []
     groups: list[Group] = []
+    undocumented: list[Undocumented] = []
     unparsed: list[Unparsed] = []
     skipped: list[Skipped] = []
     skipped_total: int = 0
@@ -55,7 +60,8 @@ class Plan(msgspec.Struct, kw_only=True):
 class Draft(msgspec.Struct, kw_only=True):
     """What the second half needs: the plan, and how its examples ended; `ran` is whether they ran.
 
-    `whole` says that the plan has all of the project, so that its README can be judged.
+    `whole` says that the plan has all of the project, so that its README can be judged. `heads` are
+    first sentences for new docstrings, by symbol.
     """
 
     plan: Plan
@@ -63,6 +69,7 @@ class Draft(msgspec.Struct, kw_only=True):
     ran: bool
     style: Style
     whole: bool
+    heads: dict[str, str] = {}
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,8 +144,27 @@ def plan(what: Reviewable) -> Plan:
         raise InputError(_nothing(made.unparsed, taken))
     importable = [one for one in documented if _is_importable(one.symbol.path)]
     made.groups = collect(importable, [(one.file, one.lines) for _, one in texts], callers)
+    made.undocumented = _undocumented(documented)
     made.skipped, made.skipped_total = taken.skipped, taken.skipped_total
     return made
+
+
+def _undocumented(documented: list[Documented]) -> list[Undocumented]:
+    found: list[tuple[int, Undocumented]] = []
+    for symbol in (one for whole in documented for one in whole.symbol.walk()):
+        node = symbol.node
+        if symbol.docstring is not None or not symbol.counts or not isinstance(node, AnyFunction):
+            continue
+        one = Undocumented(
+            path=symbol.path,
+            file=symbol.file,
+            line=node.lineno,
+            raises=sorted({raised.name for raised in symbol.raises}),
+            has_output=symbol.returns is not None or symbol.yields is not None,
+        )
+        found.append(((node.end_lineno or node.lineno) - node.lineno, one))
+    found.sort(key=lambda pair: (-pair[0], pair[1].file, pair[1].line))
+    return [one for _, one in found[:_MOST_UNDOCUMENTED]]
 
 
 def document(draft: Draft) -> Documentation:
@@ -157,7 +183,9 @@ def document(draft: Draft) -> Documentation:
     for file, one in zip(draft.plan.files, documented, strict=True):
         wrong = find_stale(one)
         stale += wrong
-        made = patch_docstrings(one, file.content, draft.style, wrong, evidence.generated)
+        made = patch_docstrings(
+            one, file.content, draft.style, wrong, evidence.generated, draft.heads
+        )
         if made.reason:
             unpatched.append(Skipped(file=file.file, reason=made.reason))
         if made.diff:

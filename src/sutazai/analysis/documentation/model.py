@@ -85,6 +85,16 @@ class Symbol(msgspec.Struct, kw_only=True):
         return found
 
 
+class Undocumented(msgspec.Struct, frozen=True, kw_only=True):
+    """A public function without a docstring, with the exceptions that leave it."""
+
+    path: str
+    file: str
+    line: int
+    raises: list[str]
+    has_output: bool
+
+
 class Stale(msgspec.Struct, frozen=True, kw_only=True):
     """A statement of the documentation that the code contradicts; `quote` is line `line`."""
 

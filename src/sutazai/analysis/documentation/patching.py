@@ -2,6 +2,7 @@
 
 import ast
 import textwrap
+from collections.abc import Mapping
 
 import msgspec
 
@@ -43,15 +44,21 @@ def patch_docstrings(
     style: Style,
     stale: list[Stale],
     examples: dict[str, str],
+    heads: Mapping[str, str] | None = None,
 ) -> FilePatch:
-    """The file's diff, proven to apply and to leave all code as it is."""
+    """The file's diff, proven to apply and to leave all code as it is.
+
+    `heads` are first sentences for docstrings that are new, by symbol.
+    """
+    heads = heads or {}
     raw = _raw_text(content)
     wanted = [one for one in documented.symbol.walk() if one.counts and one.docstring is None]
     wrong = {one.symbol for one in stale if one.kind in _CORRECTED}
     patch = FilePatch(diff="", added=[], corrected=[])
     edits: list[Edit] = []
     for symbol in wanted:
-        edit = _insertion(documented, symbol, style, examples.get(symbol.path, ""))
+        head = heads.get(symbol.path, "")
+        edit = _insertion(documented, symbol, style, examples.get(symbol.path, ""), head)
         if edit is not None:
             edits.append(edit)
             patch.added.append(symbol.path)
@@ -114,7 +121,9 @@ def _edited(text: str, edits: list[Edit]) -> str:
     return mark + "\n".join(lines)
 
 
-def _insertion(documented: Documented, symbol: Symbol, style: Style, examples: str) -> Edit | None:
+def _insertion(
+    documented: Documented, symbol: Symbol, style: Style, examples: str, head: str
+) -> Edit | None:
     node, lines = symbol.node, documented.source.lines
     if node is None:
         return None
@@ -130,12 +139,12 @@ def _insertion(documented: Documented, symbol: Symbol, style: Style, examples: s
         header = lines[node.lineno - 1]
         indent = header[: len(header) - len(header.lstrip())]
         indent += "\t" if indent.startswith("\t") else "    "
-        text = _text(documented, symbol, style, examples, indent)
+        text = _text(documented, symbol, style, examples, head, indent)
         rest = line.encode()[first.col_offset :].decode()
         new = [before.rstrip(), *literal(text, indent), indent + rest]
         return Edit(first=start, last=start + 1, lines=new)
     indent = line[: len(line) - len(line.lstrip())]
-    text = _text(documented, symbol, style, examples, indent)
+    text = _text(documented, symbol, style, examples, head, indent)
     at = start
     while at - 1 > node.lineno and lines[at - 2].lstrip()[:1] in ("", "#"):
         at -= 1
@@ -145,8 +154,10 @@ def _insertion(documented: Documented, symbol: Symbol, style: Style, examples: s
     return Edit(first=at, last=at, lines=new)
 
 
-def _text(documented: Documented, symbol: Symbol, style: Style, examples: str, indent: str) -> str:
-    text = new_docstring(symbol, style, examples, indent=len(indent.expandtabs(4)))
+def _text(
+    documented: Documented, symbol: Symbol, style: Style, examples: str, head: str, indent: str
+) -> str:
+    text = new_docstring(symbol, style, examples, head=head, indent=len(indent.expandtabs(4)))
     return documented.redactor.text(text)
 
 

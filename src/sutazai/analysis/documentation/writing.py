@@ -28,10 +28,15 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     entries: list[tuple[str, str | None, str]]
 
 
-def new_docstring(symbol: Symbol, style: Style, examples: str = "", *, indent: int = 0) -> str:
-    """A whole docstring for a symbol that has none; without indentation."""
+def new_docstring(
+    symbol: Symbol, style: Style, examples: str = "", *, head: str = "", indent: int = 0
+) -> str:
+    """A whole docstring for a symbol that has none; without indentation.
+
+    `head` is its first sentence, where there is a better one than the code gives.
+    """
     sections = [*_inputs(symbol, {}), *_results(symbol, None)]
-    return _compose(sentence(symbol), sections, examples, style, indent)
+    return _compose(head or sentence(symbol), sections, examples, style, indent)
 
 
 def corrected_docstring(

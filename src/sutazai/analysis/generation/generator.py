@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from typing import Any, TypeVar
 
 import msgspec
@@ -9,13 +10,15 @@ import msgspec
 from sutazai.analysis.generation.modules import ModuleToTest
 from sutazai.analysis.generation.shipping import SHIPPED, shipped_files
 from sutazai.analysis.protocol import Place
-from sutazai.analysis.sandbox import MIB, Sandbox, SandboxLimits, SandboxRun
+from sutazai.analysis.sandbox import MIB, Sandbox, SandboxEnd, SandboxLimits, SandboxRun
 
 _SOURCE = "/source"
 _INLINE = "project"
 _REQUEST, _RESULT = "request.json", "result.json"
-_GRACE_SECONDS = 30.0
-_PROOF_SECONDS = 120.0
+# Both runs keep their time themselves; this is for the one whose module prevents it.
+_GRACE_SECONDS = 10.0
+_LEAST_PROOF = 1.0
+_OF_THE_TIME = 0.97  # the rest goes by before and after a sandbox's program
 _PARALLEL = 2
 _MOST_MUTANTS = 400
 
@@ -24,11 +27,14 @@ Answer = TypeVar("Answer", bound=msgspec.Struct)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a task may ask for: names of functions or classes, a limit of tests, and of time."""
+    """What a task may ask for: names of functions or classes, a limit of tests, and of time.
+
+    `seconds` is what one module may take from the start to the proven tests.
+    """
 
     functions: tuple[str, ...] = ()
     max_tests: int | None = None
-    seconds: float = 20.0
+    seconds: float = 30.0
 
 
 class Untested(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +126,7 @@ class TestGenerator:
 
         Raises SandboxUnavailable where nothing can be isolated.
         """
-        generated = await self._run(
+        generated, took = await self._run(
             module, place, "main", _generation(module, options), options.seconds, _Generated
         )
         if isinstance(generated, str):
@@ -129,8 +135,9 @@ class TestGenerator:
             failure = generated.failure or "nothing in it gives a result that can be asserted"
             untested = _untested(module, generated.routines)
             return ModuleTests(module=module, failure=failure, untested=untested)
-        verified = await self._run(
-            module, place, "verifying", _proof(module, generated.source), _PROOF_SECONDS, _Verified
+        left = max(_LEAST_PROOF, _OF_THE_TIME * options.seconds - took)
+        verified, _ = await self._run(
+            module, place, "verifying", _proof(module, generated.source, left), left, _Verified
         )
         if isinstance(verified, str):
             return ModuleTests(module=module, failure=verified)
@@ -149,8 +156,8 @@ class TestGenerator:
         request: dict[str, Any],
         seconds: float,
         kind: type[Answer],
-    ) -> Answer | str:
-        """The answer of one run, or why there is none."""
+    ) -> tuple[Answer | str, float]:
+        """The answer of one run, or why there is none, and the seconds that it took."""
         files = {**shipped_files(), _REQUEST: json.dumps(request).encode()}
         if module.content is not None:
             files[f"{_INLINE}/{module.name}.py"] = module.content
@@ -170,15 +177,21 @@ class TestGenerator:
                 ),
             )
         )
-        if end.limit is not None:
-            return f"the run went beyond its limit of {end.limit.replace('_', ' ')}"
-        if _RESULT not in end.files:
-            said = end.stderr.decode("utf-8", "replace").strip().splitlines()
-            return f"the run ended early ({said[-1][:200] if said else f'code {end.exit_code}'})"
-        try:
-            return msgspec.json.decode(end.files[_RESULT], type=kind)
-        except msgspec.MsgspecError:
-            return "the run answered something that is no result"
+        return _answer(end, kind), end.seconds
+
+
+def _answer(end: SandboxEnd, kind: type[Answer]) -> Answer | str:
+    if end.limit is not None:
+        return f"the run went beyond its limit of {end.limit.replace('_', ' ')}"
+    if _RESULT not in end.files and end.exit_code == -signal.SIGKILL:
+        return "it kills processes that are not its own, and with them the search for tests"
+    if _RESULT not in end.files:
+        said = end.stderr.decode("utf-8", "replace").strip().splitlines()
+        return f"the run ended early ({said[-1][:200] if said else f'code {end.exit_code}'})"
+    try:
+        return msgspec.json.decode(end.files[_RESULT], type=kind)
+    except msgspec.MsgspecError:
+        return "the run answered something that is no result"
 
 
 def _generation(module: ModuleToTest, options: Options) -> dict[str, Any]:
@@ -195,14 +208,14 @@ def _generation(module: ModuleToTest, options: Options) -> dict[str, Any]:
     }
 
 
-def _proof(module: ModuleToTest, source: str) -> dict[str, Any]:
+def _proof(module: ModuleToTest, source: str, seconds: float) -> dict[str, Any]:
     return {
         "path": _path(module),
         "roots": _roots(module),
         "file": f"test_{module.name.rpartition('.')[2]}.py",
         "source": source,
         "plugin": f"{SHIPPED}.shuffling",
-        "parallel": _PARALLEL,
+        "seconds": seconds,
     }
 
 

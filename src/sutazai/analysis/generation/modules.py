@@ -1,12 +1,15 @@
 """Which modules a task means and under which name Python imports each; runs in a worker."""
 
 import ast
+import difflib
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import msgspec
 
+from sutazai.analysis.generation.inside.reading import read
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.parsing import parse
 from sutazai.analysis.reading import take
@@ -15,13 +18,18 @@ from sutazai.analysis.source import Source, SourceError
 from sutazai.analysis.workspace import Skipped, Workspace
 
 _MOST_ROOTS = 4
+_MOST_NAMED = 12
 
 
 class FindModules(msgspec.Struct, frozen=True, kw_only=True):
-    """The request: what the task names, and how many modules it may be at most."""
+    """The request: what the task names, and how many modules it may be at most.
+
+    `functions` are names of functions, classes or methods: modules without one are left out.
+    """
 
     what: Reviewable
     most: int
+    functions: tuple[str, ...] = ()
 
 
 class ModuleToTest(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,27 +58,54 @@ class FoundModules(msgspec.Struct, kw_only=True):
 def find_modules(request: FindModules) -> FoundModules:
     """Read what the task names and keep what has something to test, largest last.
 
-    Raises InputError where nothing has, with the reasons.
+    Raises InputError where nothing has, with the reasons, or where no module has what is named.
     """
     taken = take(request.what)
     place = request.what.place
     workspace = Workspace(place.root, place.excluded, place.limits) if place is not None else None
     inline = {item.name for item in request.what.inline}
     found: list[ModuleToTest] = []
+    known: dict[str, None] = {}
     for source in taken.sources:
         reason = _why_not(source)
+        if reason is None and request.functions:
+            names = _names(source)
+            known |= dict.fromkeys(names)
+            if not set(request.functions) & set(names):
+                reason = "it has none of the functions that are asked for"
         if reason is not None:
             taken.leave(source.file, reason)
         elif len(found) == request.most:
             taken.leave(source.file, f"one task takes {request.most} modules; name it in another")
         else:
             found.append(_module(source, None if source.file in inline else workspace))
+    _require(request.functions, list(known))
     if not found:
         reasons = "; ".join(f"{item.file}: {item.reason}" for item in taken.skipped[:3])
         raise InputError(
             f"There is nothing to test in what was named ({reasons or 'it is empty'})."
         )
     return FoundModules(modules=found, skipped=taken.skipped, skipped_total=taken.skipped_total)
+
+
+def _names(source: Source) -> list[str]:
+    """What of a module tests can be asked for, public things first."""
+    reading = read(source.text)
+    names = [*reading.classes, *reading.routines]
+    return sorted(names, key=lambda name: name.startswith("_") or "._" in name)
+
+
+def _require(wanted: Sequence[str], known: list[str]) -> None:
+    missing = [name for name in wanted if name not in known]
+    if not missing or not known:
+        return
+    close = difflib.get_close_matches(missing[0], known, n=_MOST_NAMED)
+    listed = list(dict.fromkeys([*close, *known]))
+    more = f" and {len(listed) - _MOST_NAMED} more" if len(listed) > _MOST_NAMED else ""
+    raise InputError(
+        f"There is no function or class {missing[0]!r} in what was named. "
+        f"There are {', '.join(listed[:_MOST_NAMED])}{more}."
+    )
 
 
 def _why_not(source: Source) -> str | None:

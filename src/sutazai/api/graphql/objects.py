@@ -64,6 +64,9 @@ class Agent:
     configuration: Json
     metrics: AgentMetrics
     resources: AgentResources
+    transport: str | None = strawberry.field(
+        description="how one from outside gets its work: `http` or `redis`; null for ours"
+    )
 
     @classmethod
     def of(cls, agent: agents.Agent) -> "Agent":
@@ -97,6 +100,7 @@ class Agent:
                 memory_usage=agent.memory_usage,
                 memory_limit=agent.memory_limit,
             ),
+            transport=agent.transport,
         )
 
 

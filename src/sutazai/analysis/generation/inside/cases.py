@@ -3,6 +3,7 @@
 import ast
 import builtins
 import keyword
+import re
 from dataclasses import dataclass, field, replace
 
 from sutazai.analysis.generation.inside.values import MODULE
@@ -11,6 +12,11 @@ HELPERS = {
     "written": (
         "def written(path, text):\n"
         "    path.write_text(text)\n"
+        "    return path\n"
+    ),
+    "stored": (
+        "def stored(path, data):\n"
+        "    path.write_bytes(data)\n"
         "    return path\n"
     ),
     "collect": (
@@ -25,6 +31,7 @@ HELPERS = {
 }  # fmt: skip
 """Functions that a test may call; a file gets those that its tests use."""
 
+STDIN_TEXT, STDIN_BYTES = "$stdin", "$stdin.buffer"
 FIXTURES = ("tmp_path", "monkeypatch", "capsys")
 
 
@@ -106,7 +113,7 @@ def script(case: Case, target: Target) -> Script:
     for slot in target.slots:
         if slot.name.startswith("$"):
             setup += surrounding(slot.name, given.pop(slot.name, None))
-        elif slot.is_changed and slot.name in given and _is_display(given[slot.name]):
+        elif slot.name in given and _is_watched(given[slot.name], is_changed=slot.is_changed):
             name = variable(slot.name)
             setup.append(f"{name} = {given[slot.name]}")
             watched.append(name)
@@ -133,7 +140,9 @@ def written(target: Target, given: dict[str, str]) -> str:
     """Arguments as a person writes them: required ones by position, options by name."""
     parts: list[str] = []
     by_name = False
-    takes_more = any(slot.variadic and slot.name in given for slot in target.slots)
+    takes_more = any(
+        slot.variadic and slot.positional and slot.name in given for slot in target.slots
+    )
     for slot in target.slots:
         if slot.name.startswith("$"):
             continue
@@ -152,12 +161,20 @@ def written(target: Target, given: dict[str, str]) -> str:
 
 
 def surrounding(name: str, expression: str | None) -> list[str]:
-    """The statement that gives the environment, `input()` or the command line its value."""
+    """The statement that gives something around the call its value.
+
+    The environment, standard input, the command line, or what an optional import has left.
+    """
     if name == "$input":
         return [f"monkeypatch.setattr('builtins.input', lambda *args: {expression or repr('')})"]
     if name == "$argv":
         return [f"monkeypatch.setattr(sys, 'argv', {expression})"] if expression else []
-    wanted = name.partition(":")[2]
+    if name in (STDIN_TEXT, STDIN_BYTES):
+        return [f"monkeypatch.setattr(sys, 'stdin', {expression})"] if expression else []
+    kind, _, wanted = name.partition(":")
+    if kind == "$without":
+        replaced = f"monkeypatch.setattr({MODULE}, {wanted!r}, {expression})"
+        return [replaced] if expression else []
     if expression is None:
         return [f"monkeypatch.delenv({wanted!r}, raising=False)"]
     return [f"monkeypatch.setenv({wanted!r}, {expression})"]
@@ -165,13 +182,16 @@ def surrounding(name: str, expression: str | None) -> list[str]:
 
 def variable(name: str) -> str:
     """A name for a variable: `MyStack` becomes `my_stack`, and nothing is shadowed."""
-    snake = "".join(
-        f"_{letter.lower()}" if letter.isupper() and at and not name[at - 1].isupper() else letter
-        for at, letter in enumerate(name)
-    ).lower().strip("_")  # fmt: skip
-    if keyword.iskeyword(snake) or hasattr(builtins, snake) or snake in FIXTURES or not snake:
-        return f"the_{snake}" if snake else "item"
-    return snake
+    plain = snake(name)
+    if keyword.iskeyword(plain) or hasattr(builtins, plain) or plain in FIXTURES or not plain:
+        return f"the_{plain}" if plain else "item"
+    return plain
+
+
+def snake(name: str) -> str:
+    """`HTMLCalendar` as `html_calendar`."""
+    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return parts.lower().strip("_")
 
 
 def names_in(text: str) -> set[str]:
@@ -179,5 +199,8 @@ def names_in(text: str) -> set[str]:
     return {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
 
 
-def _is_display(text: str) -> bool:
-    return text[:1] in "[{" or text.startswith(("set(", "collections.", "bytearray(", "io."))
+def _is_watched(text: str, *, is_changed: bool) -> bool:
+    """Whether the call may change the value, so that it is looked at afterwards."""
+    if text.startswith("io."):
+        return not text.endswith(".readline")
+    return is_changed and text.startswith(("[", "{", "set(", "collections.", "bytearray("))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from sutazai.analysis.generation.inside.cases import snake
 from sutazai.analysis.generation.inside.literals import LONGEST, Literals
 
 _MOST_ATTRIBUTES = 6
@@ -30,10 +31,14 @@ class Folder(Protocol):
 
 @dataclass
 class Told:
-    """Lines of a check, and words for its name: a verb and what it is about."""
+    """Lines of a check, and words for its name: a verb and what it is about.
+
+    `is_accident` is an error that nobody raised on purpose.
+    """
 
     lines: list[str]
     outcome: list[str] = field(default_factory=list)
+    is_accident: bool = False
 
 
 class Describer:
@@ -90,8 +95,10 @@ class Describer:
             same = escaped.replace("\\ ", " ").replace("\\-", "-")
             text = repr(message) if same == message else f"re.escape({message!r})"
             match = f", match={text}"
-        words = ["raises", *_snake(type(error).__name__).split("_")]
-        return Told([f"with pytest.raises({name}{match}):", f"    {call}"], words)
+        words = ["raises", *snake(type(error).__name__).split("_")]
+        lines = [f"with pytest.raises({name}{match}):", f"    {call}"]
+        is_accident = not is_meant or isinstance(error, AssertionError)
+        return Told(lines, words, is_accident=is_accident)
 
     def state(self, thing: Any) -> dict[str, str]:
         """What can be seen of a thing from outside: expressions over `{}` and their values."""
@@ -242,6 +249,17 @@ _LOOKS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
 )
 
 
+_NOUNS: dict[type, str] = {
+    list: "list",
+    tuple: "tuple",
+    dict: "dict",
+    bytes: "bytes",
+    set: "set",
+    frozenset: "set",
+}
+_FEW = 12
+
+
 def _is_comparison(call: str) -> bool:
     """Whether it binds less than the comparison that an assertion makes of it."""
     return isinstance(
@@ -279,15 +297,13 @@ def _words(value: Any) -> list[str]:
     if isinstance(value, str):
         if not value:
             return ["empty", "text"]
-        words = re.findall(r"[a-z0-9]+", value.lower())
-        return words if value.isascii() and 0 < len(words) <= 3 and len(value) < 24 else ["text"]
-    if isinstance(value, list | tuple | dict | set | frozenset | bytes):
-        noun = {list: "list", tuple: "tuple", dict: "dict", bytes: "bytes"}.get(type(value), "set")
+        # Said in the name where it is words or a number, and not some signs with letters between.
+        is_plain = re.fullmatch(r"[A-Za-z]{2,}([ _-][A-Za-z]{2,}){0,2}|\d{1,6}", value)
+        return re.findall(r"[a-z0-9]+", value.lower()) if is_plain else ["text"]
+    if noun := _NOUNS.get(type(value)):
+        if len(value) > _FEW:
+            return ["long", noun]
         return ["empty", noun] if not value else [noun, "of", str(len(value))]
     if isinstance(value, float):
         return ["number"]
-    return _snake(type(value).__name__).split("_")
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_")
+    return snake(type(value).__name__).split("_")

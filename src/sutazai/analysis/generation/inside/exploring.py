@@ -6,14 +6,13 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from enum import Enum
-from functools import cached_property, partial
-from types import CodeType
+from functools import partial
 from typing import Any
 
 from sutazai.analysis.generation.inside.cases import Arguments, Case, Slot, Target, script
-from sutazai.analysis.generation.inside.forks import Alarm, OutOfTime, Send, run_forked
-from sutazai.analysis.generation.inside.observing import TOO_LONG, Observer, staged
+from sutazai.analysis.generation.inside.checks import Check, Verdict, produced, verdict
+from sutazai.analysis.generation.inside.forks import Send, run_forked
+from sutazai.analysis.generation.inside.observing import TOO_LONG, Observer
 from sutazai.analysis.generation.inside.reading import Words, body_lines
 from sutazai.analysis.generation.inside.subject import Subject
 from sutazai.analysis.generation.inside.tracing import Arc, Tracer
@@ -33,36 +32,6 @@ _MOST_DEATHS = 3
 _DEATH = "it ended or stalled the process"
 # Zones far from each other, written so that no database of zones is needed.
 _ELSEWHERE = ({"TZ": "AAA+12", "HOME": "/nowhere", "USER": "somebody"}, {"TZ": "BBB-14"})
-
-
-@dataclass
-class Check:
-    """A case with the assertions that hold after it."""
-
-    number: int
-    case: Case
-    lines: list[str]
-    told: list[str]
-    arcs: frozenset[Arc]
-    seconds: float = 0.0
-
-    @property
-    def target(self) -> str:
-        """The qualified name of what it calls."""
-        return self.case.target
-
-    @property
-    def body(self) -> str:
-        """The statements as one text."""
-        return "\n".join(self.lines)
-
-    @cached_property
-    def code(self) -> CodeType | None:
-        """The statements, compiled once for all the times that they are run."""
-        try:
-            return compile(self.body, "<check>", "exec")
-        except SyntaxError:
-            return None
 
 
 @dataclass
@@ -107,6 +76,7 @@ class Explorer:
         self.covered: set[Arc] = set()
         self._known_receivers: dict[str, list[str]] = {}
         self._seen: set[int] = set()
+        self._produced: dict[str | bytes, None] = {}
         self._lines = {name: body_lines(one.node) for name, one in reading.routines.items()}
 
     def explore(self, until: float) -> None:
@@ -128,19 +98,78 @@ class Explorer:
             self._run([(found, self._next(found, _BATCH)) for found in chosen.values()], until)
 
     def _refresh(self) -> None:
-        """Offer the objects that can be made by now as inputs."""
+        """Offer as inputs the objects that can be made by now, and what came out of calls."""
         self._known_receivers.clear()
+        for words in {id(found.words): found.words for found in self.found.values()}.values():
+            for value in self._produced:
+                known: list[Any] = words.blobs if isinstance(value, bytes) else words.strings
+                if value not in known:
+                    known.append(value)
         for target in self._subject.targets():
             found = self.found.get(_key(target))
             if found is not None:
                 found.target.slots = target.slots
+
+    def kept(self) -> list[Check]:
+        """Every check so far, the first of each target before the second of any."""
+        ranked = [
+            (rank, at, check)
+            for at, found in enumerate(self.found.values())
+            for rank, check in enumerate(found.kept)
+        ]
+        return [check for _, _, check in sorted(ranked, key=lambda one: one[:2])]
 
     def more(self, keys: Sequence[str], count: int, until: float) -> list[Check]:
         """New cases around what is known of these targets: whatever differs in its outcome."""
         before = self._numbers
         batches = [(self.found[key], self._next(self.found[key], count)) for key in keys]
         self._run(batches, until, lenient=True)
-        return [check for key in keys for check in self.found[key].kept if check.number > before]
+        return [
+            check
+            for key in keys
+            for check in self.found[key].kept
+            if check.number > before and not check.is_accident
+        ]
+
+    def target_of(self, check: Check) -> Target | None:
+        """What the check calls; None where that name stands for several things."""
+        found = self._found_of(check)
+        return found.target if found else None
+
+    def plainest_receiver(self, target: Target) -> str:
+        """The expression for an object of its class that is tried first; empty without one."""
+        return next(iter(self._receivers(target) or []), "")
+
+    def observed(
+        self, wanted: Sequence[tuple[Check, Case]], until: float
+    ) -> list[tuple[Check, Check]]:
+        """Checks of cases that vary earlier checks, each with the earlier one."""
+        by_target: dict[str, list[tuple[Check, Case]]] = {}
+        for check, case in wanted:
+            by_target.setdefault(check.target, []).append((check, case))
+        pieces = [
+            (found.target, pairs[start : start + _BATCH])
+            for pairs in by_target.values()
+            if (found := self._found_of(pairs[0][0]))
+            for start in range(0, len(pairs), _BATCH)
+        ]
+        works = [
+            partial(self._observe_all, target, [case for _, case in pairs])
+            for target, pairs in pieces
+        ]
+        ends = run_forked(works, seconds=_BATCH_SECONDS, parallel=self._parallel, until=until)
+        made: list[tuple[Check, Check]] = []
+        for (_, pairs), end in zip(pieces, ends, strict=True):
+            for (old, case), (seen, _) in zip(pairs, end.messages, strict=False):
+                if "discarded" not in seen:
+                    new = self.new_check(case, seen["lines"], seen["told"])
+                    new.is_accident = seen["accident"]
+                    made.append((old, new))
+        return made
+
+    def _found_of(self, check: Check) -> Found | None:
+        found = [one for one in self.found.values() if one.target.qualname == check.target]
+        return found[0] if len(found) == 1 else None
 
     def new_check(self, case: Case, lines: list[str], told: list[str]) -> Check:
         """A check that did not come from a case; its arcs come with its verification."""
@@ -150,21 +179,24 @@ class Explorer:
     def _run(
         self, batches: list[tuple[Found, list[Case]]], until: float, *, lenient: bool = False
     ) -> None:
+        # Something of each before more of any: there may not be time for all.
+        most = max((len(cases) for _, cases in batches), default=0)
         pieces = [
             (found, cases[start : start + _BATCH])
+            for start in range(0, most, _BATCH)
             for found, cases in batches
-            for start in range(0, len(cases), _BATCH)
+            if start < len(cases)
         ]
         while pieces and time.monotonic() < until:
             pieces = [piece for piece in pieces if not piece[0].is_hopeless]
             group, pieces = pieces[: 4 * self._parallel], pieces[4 * self._parallel :]
             works = [partial(self._observe_all, found.target, cases) for found, cases in group]
-            ends = run_forked(works, seconds=_BATCH_SECONDS, parallel=self._parallel)
+            ends = run_forked(works, seconds=_BATCH_SECONDS, parallel=self._parallel, until=until)
             for (found, cases), end in zip(group, ends, strict=True):
                 gained = False
                 for case, seen in zip(cases, end.messages, strict=False):
                     gained |= self._note(found, case, seen, lenient=lenient)
-                if not end.complete:
+                if not end.complete and not end.late:
                     rest = cases[len(end.messages) + 1 :]
                     found.deaths += 1
                     found.discarded[_DEATH] = found.deaths
@@ -206,9 +238,11 @@ class Explorer:
         self._seen |= {line for arc in arcs for line in arc}
         found.tried.add(exact)
         self._numbers += 1
-        found.kept.append(Check(self._numbers, case, seen["lines"], told, arcs, seconds))
+        check = Check(self._numbers, case, seen["lines"], told, arcs, seconds, seen["accident"])
+        found.kept.append(check)
         if is_new or count == 0:
             found.seeds.append(case)
+            self._produced |= dict.fromkeys(produced(seen["lines"]))
         return is_new
 
     def _learn(self, target: Target, case: Case, *, is_telling: bool) -> None:
@@ -386,22 +420,27 @@ class Explorer:
             self._known_receivers[target.owner] = self._subject.receivers(target.owner)
         return self._known_receivers[target.owner] or None
 
-    def verify(self, checks: list[Check]) -> list[Check]:
-        """Those that pass again elsewhere: other zone, other chance; with the arcs they take."""
-        for number, surroundings in enumerate(_ELSEWHERE):
-            pieces = [checks[start : start + _BATCH] for start in range(0, len(checks), _BATCH)]
-            works = [partial(self._pass_all, piece, surroundings, number == 0) for piece in pieces]
-            ends = run_forked(works, seconds=_BATCH_SECONDS, parallel=self._parallel)
-            passed: list[Check] = []
-            for piece, end in zip(pieces, ends, strict=True):
-                for check, (ok, arcs, seconds) in zip(piece, end.messages, strict=False):
-                    if ok:
-                        if number == 0:
-                            check.arcs = frozenset((first, second) for first, second in arcs)
-                            check.seconds = seconds
-                        passed.append(check)
-            checks = passed
-        return checks
+    def verify(self, checks: list[Check], until: float) -> list[Check]:
+        """Those that pass again elsewhere: other zone, other chance; with the arcs they take.
+
+        Where there is no time for all of them before `until` (monotonic), the first ones.
+        """
+        pieces = [checks[start : start + _BATCH] for start in range(0, len(checks), _BATCH)]
+        works = [
+            partial(self._pass_all, piece, surroundings, at == 0)
+            for piece in pieces
+            for at, surroundings in enumerate(_ELSEWHERE)
+        ]
+        ends = run_forked(works, seconds=_BATCH_SECONDS, parallel=self._parallel, until=until)
+        passed: list[Check] = []
+        for piece, first, second in zip(pieces, ends[::2], ends[1::2], strict=True):
+            for check, one, other in zip(piece, first.messages, second.messages, strict=False):
+                ok, arcs, seconds = one
+                if ok and other[0]:
+                    check.arcs = frozenset((start, end) for start, end in arcs)
+                    check.seconds = seconds
+                    passed.append(check)
+        return passed
 
     def _pass_all(
         self, checks: list[Check], surroundings: dict[str, str], traced: bool, send: Send
@@ -415,28 +454,6 @@ class Explorer:
                 ended = verdict(self._subject.module, check, _CHECK_SECONDS)
             ok = ended is Verdict.PASSED
             send([ok, sorted(tracer.arcs), time.thread_time() - started])
-
-
-class Verdict(Enum):
-    """How a check ended."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    LATE = "late"
-
-
-def verdict(module: Any, check: Check, seconds: float) -> Verdict:
-    """How a check ends against this module, within this processor time."""
-    if check.code is None:
-        return Verdict.FAILED
-    try:
-        with staged(module) as names, Alarm(seconds):
-            exec(check.code, names)  # noqa: S102  # in the sandbox
-    except OutOfTime:
-        return Verdict.LATE
-    except BaseException:  # any way of failing is one
-        return Verdict.FAILED
-    return Verdict.PASSED
 
 
 def _key(target: Target) -> str:

@@ -16,7 +16,7 @@ _STRING_METHODS = {
 _LIST_METHODS = {"append", "extend", "insert", "sort", "reverse"}
 _DICT_METHODS = {"items", "keys", "values", "get", "setdefault", "popitem"}
 _SET_METHODS = {"add", "discard", "union", "intersection", "difference", "issubset"}
-_READ_METHODS = {"read", "readline", "readlines"}
+_STREAM_METHODS = {"read", "readline", "readlines", "write", "writelines", "seek", "tell"}
 _NAMES: tuple[tuple[str, str], ...] = (
     ("text|string|str|name|msg|message|line|word|prefix|suffix|sep|title|label|pattern|pat", "str"),
     ("fmt|format|url|uri|email|key|s|encoding|char|ch|token|query|html|source|value|data", "str"),
@@ -31,7 +31,12 @@ _NAMES: tuple[tuple[str, str], ...] = (
     ("is_.*|has_.*|use_.*|flag|verbose|strict|reverse|force|posix|recursive|enabled", "bool"),
     ("ratio|rate|factor|price|amount|total|mu|sigma|alpha|beta|weight|fraction|percent", "float"),
     ("path|filename|file_name|file|folder|directory|filepath", "path"),
-    ("stream|fp|fd|infile|outfile|f|input|output|instream|buffer", "stream"),
+    (
+        "stream|fp|fd|fh|f|in|out|input|output|infile|outfile|infp|outfp|instream|outstream",
+        "stream",
+    ),
+    ("file_?obj(ect)?|file_?handle|handle|buffer|reader|writer|fin|fout|source|sink", "stream"),
+    ("read_?line|read_?lines", "reader"),
     (".*bytes|blob|payload|buf", "bytes"),
 )
 
@@ -191,7 +196,7 @@ def _by_attribute(guess: Guess, name: str) -> None:
         ("list", _LIST_METHODS),
         ("dict", _DICT_METHODS),
         ("set", _SET_METHODS),
-        ("stream", _READ_METHODS | {"write", "seek"}),
+        ("stream", _STREAM_METHODS),
     ):
         if name in methods:
             guess.add(kind, 4)

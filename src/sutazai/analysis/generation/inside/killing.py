@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from sutazai.analysis.generation.inside.exploring import Check, Verdict, verdict
+from sutazai.analysis.generation.inside.checks import Check, Verdict, verdict
 from sutazai.analysis.generation.inside.forks import Alarm, OutOfTime, Send, run_forked
 from sutazai.analysis.generation.inside.mutants import Mutant, mutated
 from sutazai.analysis.generation.inside.reading import Reading
@@ -27,6 +27,10 @@ _MOST_LATE = 1
 _ENOUGH = 8
 _MUTANT_SECONDS = 3.0
 _ROUND = 4
+
+
+Plan = tuple[Mutant, list[Check]]
+"""A mutant and the checks to run on it."""
 
 
 class Killer:
@@ -70,19 +74,26 @@ class Killer:
         plans = [(mutant, self.covering(mutant, checks)) for mutant in mutants]
         found: dict[int, set[int]] = {mutant.number: set() for mutant, those in plans if not those}
         plans = [(mutant, those) for mutant, those in plans if those]
+        return found | self.killed(plans, until, each=each)
+
+    def killed(
+        self, plans: Sequence[Plan], until: float, *, each: bool = True
+    ) -> dict[int, set[int]]:
+        """The same, where it is settled which checks are run on each mutant."""
+        found: dict[int, set[int]] = {}
         pieces = [plans[start : start + _A_FORK] for start in range(0, len(plans), _A_FORK)]
         while pieces and time.monotonic() < until:
             pieces, later = pieces[: _ROUND * self._parallel], pieces[_ROUND * self._parallel :]
             works = [partial(self._run, piece, each) for piece in pieces]
-            ends = run_forked(works, seconds=_FORK_SECONDS, parallel=self._parallel)
-            again: list[list[tuple[Mutant, list[Check]]]] = []
+            ends = run_forked(works, seconds=_FORK_SECONDS, parallel=self._parallel, until=until)
+            again: list[Sequence[Plan]] = []
             for piece, end in zip(pieces, ends, strict=True):
                 for number, killers, slow in end.messages:
                     found.setdefault(number, set()).update(killers)
                     self.slow |= {number} if slow else set()
                 done = {number for number, _, _ in end.messages}
                 rest = [plan for plan in piece if plan[0].number not in done]
-                if not end.complete and rest:
+                if not end.complete and not end.late and rest:
                     # The first of them took the process along: that is noticed, too.
                     mutant, those = rest[0]
                     found[mutant.number] = {those[0].number}
@@ -91,7 +102,7 @@ class Killer:
             pieces = [*again, *later]
         return found
 
-    def _run(self, plans: list[tuple[Mutant, list[Check]]], each: bool, send: Send) -> None:
+    def _run(self, plans: Sequence[Plan], each: bool, send: Send) -> None:
         os.environ["TZ"] = "AAA+12"
         for mutant, checks in plans:
             module = self._made(mutant)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import os
 import random
 import sys
@@ -13,30 +14,41 @@ from pathlib import Path
 from typing import Any
 
 from sutazai.analysis.generation.inside import properties
-from sutazai.analysis.generation.inside.exploring import Check, Explorer
-from sutazai.analysis.generation.inside.forks import quiet_streams, run_forked
+from sutazai.analysis.generation.inside.checks import Check
+from sutazai.analysis.generation.inside.clock import process_start
+from sutazai.analysis.generation.inside.exploring import Explorer
+from sutazai.analysis.generation.inside.forks import NoProcessLeft, Send, quiet_streams, run_forked
 from sutazai.analysis.generation.inside.killing import Killer
+from sutazai.analysis.generation.inside.loading import REMEDY, NotLoadable, load
 from sutazai.analysis.generation.inside.mutants import Mutant, mutants_of
 from sutazai.analysis.generation.inside.observing import Observer
 from sutazai.analysis.generation.inside.reading import Reading, body_lines, read
 from sutazai.analysis.generation.inside.rendering import Rendered, Renderer
 from sutazai.analysis.generation.inside.seeds import calls_of
 from sutazai.analysis.generation.inside.selecting import Group, grouped, most_tests, selected
-from sutazai.analysis.generation.inside.subject import NotLoadable, Subject, load
+from sutazai.analysis.generation.inside.simplifying import simplified
+from sutazai.analysis.generation.inside.subject import Subject
 
 _CASE_SECONDS = 0.4
-_IMPORT_SECONDS = 20.0
+# Parts of the time by which a phase has ended, whatever it has by then.
+_IMPORT = 0.5
+_OTHER_CALLS = 0.15
 _FIRST_SEARCH = 0.4
-_MUTANTS = 0.75
-_LAST_HUNT = 0.9
+_VERIFIED = 0.6
+_MUTANTS = 0.8
+_LAST_HUNT = 0.86
+_SIMPLIFIED = 0.95
 _HUNTED = 32
 _HUNTS = 16
 _VAIN_HUNTS = 3
+_SLACK = 0.1
+_IMPORTED = "imported"
+_PROOF_STARTS = 8
 
 
 @dataclass
 class Wanted:
-    """The request."""
+    """The request; `seconds` is the time from the start of the process to the answer."""
 
     path: str
     module: str
@@ -50,23 +62,27 @@ class Wanted:
 
 
 class Generation:
-    """One run from reading to the finished file."""
+    """One run from reading to the finished file, between two moments (monotonic)."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, started: float, until: float) -> None:
         self._wanted = wanted
-        self._started = time.monotonic()
+        self._started, self._until = started, until
         self._phases: dict[str, float] = {}
         self._chance = random.Random(20)  # noqa: S311  # the same input gives the same tests
         text = Path(wanted.path).read_text("utf-8-sig")
         self._reading = read(text)
 
-    def run(self) -> dict[str, Any]:
-        """The result, JSON-compatible; NotLoadable where there is no module to test."""
+    def run(self, send: Send) -> dict[str, Any]:
+        """The result, JSON-compatible; NotLoadable where there is no module to test.
+
+        When it is imported, that is sent.
+        """
         wanted, reading = self._wanted, self._reading
         blocked = reading.accelerators
-        _try_import(wanted, blocked)
         is_taken = wanted.module.partition(".")[0] in sys.modules
-        module = load(wanted.module, wanted.path, wanted.roots, blocked)
+        seconds = self._at(_IMPORT) - time.monotonic()
+        module = load(wanted.module, wanted.path, wanted.roots, blocked, seconds)
+        send(_IMPORTED)
         subject = Subject(reading, module)
         targets = [
             target
@@ -74,7 +90,7 @@ class Generation:
             if not wanted.functions or _is_wanted(target.qualname, wanted.functions)
         ]
         project = Path(wanted.project) if wanted.project else None
-        calls = calls_of(reading, project, wanted.module)
+        calls = calls_of(reading, project, wanted.module, self._at(_OTHER_CALLS))
         for target in targets:
             name = target.owner or target.qualname
             if (
@@ -88,10 +104,8 @@ class Generation:
         explorer = Explorer(subject, targets, observer, wanted.parallel)
         explorer.explore(self._at(_FIRST_SEARCH))
         self._tell("explored")
-        checks = explorer.verify(
-            [check for found in explorer.found.values() for check in found.kept]
-        )
-        checks += properties.checks_of(subject, explorer, checks)
+        checks = explorer.verify(explorer.kept(), self._at(_VERIFIED))
+        checks += properties.checks_of(subject, explorer, checks, self._at(_VERIFIED))
         self._tell("verified")
         killer = Killer(module, reading, wanted.path, wanted.parallel)
         mutants = [
@@ -100,18 +114,21 @@ class Generation:
             if not wanted.functions or _is_wanted(mutant.routine, wanted.functions)
         ]
         self._chance.shuffle(mutants)
-        kills = killer.kills(mutants, checks, self._at(_MUTANTS))
+        telling = [check for check in checks if not check.is_accident]
+        kills = killer.kills(mutants, telling, self._at(_MUTANTS))
         mutants = sorted(
             (one for one in mutants if one.number in kills), key=lambda one: one.number
         )
         self._tell("killed")
-        checks += self._hunt(explorer, killer, mutants, kills, checks)
+        checks += self._hunt(explorer, killer, mutants, kills, telling)
         self._tell("hunted")
         chosen = selected(checks, kills)
+        chosen = simplified(chosen, kills, mutants, explorer, killer, self._at(_SIMPLIFIED))
+        self._tell("simplified")
         groups = grouped(chosen, most_tests(reading.statements, wanted.max_tests))
         order = {name: at for at, name in enumerate([*reading.classes, *reading.routines])}
         renderer = Renderer(wanted.module, set(reading.state), blocked, is_taken=is_taken)
-        source, tests = renderer.render(groups, order)
+        source, tests = renderer.render(groups, order, self._at(1.0))
         return {
             "source": source,
             "tests": [_test(one, kills) for one in tests],
@@ -155,7 +172,7 @@ class Generation:
             if time.monotonic() >= self._at(_LAST_HUNT):
                 break
             more = explorer.more(keys, _HUNTED, self._at(_LAST_HUNT))
-            more = explorer.verify(more)
+            more = explorer.verify(more, self._at(_LAST_HUNT))
             news = killer.kills(alive, more, self._at(_LAST_HUNT))
             useful = {number for killers in news.values() for number in killers}
             for number, killers in news.items():
@@ -168,7 +185,7 @@ class Generation:
         self._phases[phase] = round(time.monotonic() - self._started, 2)
 
     def _at(self, part: float) -> float:
-        return self._started + part * self._wanted.seconds
+        return self._started + part * (self._until - self._started)
 
     def _routines(
         self, subject: Subject, explorer: Explorer, groups: list[Group], chosen: list[Check]
@@ -234,22 +251,41 @@ def _test(one: Rendered, kills: dict[int, set[int]]) -> dict[str, Any]:
     return {"name": one.name, "function": one.group.target, "kills": killed}
 
 
-def _try_import(wanted: Wanted, blocked: list[str]) -> None:
-    """Import the module in a fork first: whatever it does there ends there."""
+def generated(wanted: Wanted, started: float, until: float) -> dict[str, Any]:
+    """The answer, before `until` (monotonic).
 
-    def work(send: Any) -> None:
+    It is made in a fork that alone imports the module: whatever happens there ends there.
+    """
+
+    def work(send: Send) -> None:
         quiet_streams()
-        try:
-            load(wanted.module, wanted.path, wanted.roots, blocked)
-            send("")
-        except NotLoadable as error:
-            send(str(error))
+        send(_answer(wanted, started, until, send))
 
-    [end] = run_forked([work], seconds=_IMPORT_SECONDS, parallel=1)
-    if not end.messages:
-        raise NotLoadable("importing it ends or stalls the process")
-    if end.messages[0]:
-        raise NotLoadable(end.messages[0])
+    last = until + _SLACK * (until - started)
+    [end] = run_forked([work], seconds=math.inf, parallel=1, until=last)
+    for message in end.messages:
+        if isinstance(message, dict):
+            return message
+    happened = "stalls" if end.late else "ends"
+    if _IMPORTED in end.messages:
+        return {"failure": f"something in it, when it was called, {happened} the whole search"}
+    return {"failure": f"importing it {happened} the process, past every exception; {REMEDY}"}
+
+
+def _answer(wanted: Wanted, started: float, until: float, send: Send) -> dict[str, Any]:
+    try:
+        return Generation(wanted, started, until).run(send)
+    except NotLoadable as error:
+        failure = str(error)
+    except SyntaxError as error:
+        failure = f"line {error.lineno} is not valid Python: {error.msg}"
+    except NoProcessLeft:
+        failure = f"it starts more processes or threads than the sandbox allows; {REMEDY}"
+    except Exception as error:  # told, so that it can be reported and put right
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        failure = f"the generator failed ({type(error).__name__}: {error}, {where})"
+    return {"failure": failure}
 
 
 def main(arguments: list[str]) -> None:
@@ -261,18 +297,10 @@ def main(arguments: list[str]) -> None:
     place = Path(result).absolute()
     os.environ["TZ"] = "UTC"
     time.tzset()
-    quiet_streams()
-    answer: dict[str, Any]
-    try:
-        answer = Generation(wanted).run()
-    except NotLoadable as error:
-        answer = {"failure": str(error)}
-    except SyntaxError as error:
-        answer = {"failure": f"line {error.lineno} is not valid Python: {error.msg}"}
-    except Exception as error:  # told, so that it can be reported and put right
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(frame.filename).name}:{frame.lineno}"
-        answer = {"failure": f"the generator failed ({type(error).__name__}: {error}, {where})"}
+    began, now = process_start(), time.monotonic()
+    # The proof starts Python, too, on the same machine: what that took is known by now.
+    proof = min(max(wanted.seconds / 4, _PROOF_STARTS * (now - began)), 0.6 * wanted.seconds)
+    answer = generated(wanted, now, began + wanted.seconds - proof)
     place.write_text(json.dumps(answer), "utf-8")
 
 

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from sutazai.analysis.generation.inside.cases import Case
+from sutazai.analysis.generation.inside.cases import Case, snake
 from sutazai.analysis.generation.inside.selecting import Group
 
 _LONGEST = 70
@@ -36,15 +36,15 @@ class Names:
                 self._taken.add(name)
                 return name
         number = 2
-        while f"{base}_{number}" in self._taken:
+        while f"{base}_case_{number}" in self._taken:
             number += 1
-        name = f"{base}_{number}"
+        name = f"{base}_case_{number}"
         self._taken.add(name)
         return name
 
 
 def _called(target: str) -> str:
-    parts = [_SPOKEN.get(part, _snake(part.strip("_"))) for part in target.split(".")]
+    parts = [_SPOKEN.get(part, snake(part.strip("_"))) for part in target.split(".")]
     return "_".join(part for part in parts if part)
 
 
@@ -69,7 +69,7 @@ def _outcome(group: Group) -> str:
 
 def _noun(outcome: tuple[str, ...]) -> str:
     """What kind of thing came back: `list_of_3` and `empty_list` are a list."""
-    words = [word for word in outcome[1:] if word not in ("empty", "minus", "of")]
+    words = [word for word in outcome[1:] if word not in ("empty", "long", "minus", "of")]
     first = words[0] if words else "it"
     if first.isdigit():
         return "number"
@@ -83,16 +83,26 @@ def _longer(base: str, group: Group) -> Iterator[str]:
     heads = [re.split(r"[(=\[]", step, maxsplit=1)[0].strip() for step in check.case.steps]
     steps = [head.rpartition(".")[2] for head in heads]
     if steps:
-        yield _joined(base, "after_" + "_and_".join(dict.fromkeys(map(_snake, steps))))
+        yield _joined(base, "after_" + "_and_".join(dict.fromkeys(map(snake, steps))))
+    for name, value in check.case.arguments:
+        kind, _, wanted = name.partition(":")
+        if kind == "$without":
+            yield _joined(base, "without", wanted)
+        elif kind == "$argv":
+            options = re.findall(r"'-*([a-zA-Z][\w-]*)'", value)[1:]
+            said = "with_" + "_and_".join(options) if options else "without_arguments"
+            yield _joined(base, said)
+        elif kind == "$env" and (words := _described(value)):
+            yield _joined(base, f"where_{wanted}_is_{words}".lower())
     given = [name for name, _ in check.case.arguments if not name.startswith("$")]
-    described = [(_snake(name), _described(value)) for name, value in check.case.arguments]
+    described = [(snake(name), _described(dict(check.case.arguments)[name])) for name in given]
     for name, words in described:
         if words:
             yield _joined(base, f"for_{words}")
-            yield _joined(base, f"for_{_snake(name.strip('$').rpartition(':')[2])}_{words}")
+            yield _joined(base, f"for_{name}_{words}")
     if given:
-        yield _joined(base, f"with_{_snake(given[-1])}")
-        yield _joined(base, "with_" + "_and_".join(map(_snake, given[-2:])))
+        yield _joined(base, f"with_{snake(given[-1])}")
+        yield _joined(base, "with_" + "_and_".join(map(snake, given[-2:])))
     if words := _described_call(check.case):
         yield _joined(base, f"for_{words}")
 
@@ -108,6 +118,8 @@ def _described_call(case: Case) -> str:
 
 
 def _described(expression: str) -> str:
+    if stream := re.fullmatch(r"io\.\w+\((.+)\)", expression):
+        expression = stream[1]
     try:
         value = ast.literal_eval(expression)
     except (ValueError, SyntaxError, TypeError):
@@ -119,14 +131,15 @@ def _described(expression: str) -> str:
             return "zero"
         whole = str(abs(value)).replace(".", "_").replace("-", "_").replace("+", "")
         return f"minus_{whole}" if value < 0 else whole
-    if isinstance(value, str):
+    if isinstance(value, str | bytes):
         if not value:
-            return "empty_text"
-        words = re.findall(r"[a-z0-9]+", value.lower())
-        if "\n" in value and len(words) > 2:
+            return "empty_text" if isinstance(value, str) else "empty_bytes"
+        text = value if isinstance(value, str) else value.decode("latin-1")
+        words = re.findall(r"[a-z0-9]+", text.lower())
+        if text.strip().count("\n") and len(words) > 2:
             return "several_lines"
-        return "_".join(words) if value.isascii() and 0 < len(words) <= 4 else ""
-    if isinstance(value, list | tuple | dict | set | bytes):
+        return "_".join(words) if text.isascii() and 0 < len(words) <= 4 else ""
+    if isinstance(value, list | tuple | dict | set):
         kind = type(value).__name__
         return f"{kind}_of_{len(value)}" if value else f"empty_{kind}"
     return ""
@@ -135,7 +148,3 @@ def _described(expression: str) -> str:
 def _joined(*parts: str) -> str:
     """One name; whatever cannot stand in a name becomes an underscore."""
     return re.sub(r"[^a-zA-Z0-9]+", "_", "_".join(part for part in parts if part)).strip("_")
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_")

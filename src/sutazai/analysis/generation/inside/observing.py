@@ -18,9 +18,15 @@ from typing import Any
 import pytest
 
 from sutazai.analysis.generation.inside import cases
-from sutazai.analysis.generation.inside.cases import Script
+from sutazai.analysis.generation.inside.cases import Script, snake
 from sutazai.analysis.generation.inside.describing import Describer, Told
-from sutazai.analysis.generation.inside.forks import Alarm, OutOfTime
+from sutazai.analysis.generation.inside.forks import (
+    STDIN,
+    Alarm,
+    Builtins,
+    OutOfTime,
+    has_children,
+)
 from sutazai.analysis.generation.inside.tracing import Tracer
 from sutazai.analysis.generation.inside.values import MODULE
 
@@ -83,29 +89,51 @@ class Namespace(dict[str, Any]):
         raise KeyError(name)
 
 
+class _Printed(io.TextIOWrapper):
+    """What is printed, as text or as bytes."""
+
+    def __init__(self) -> None:
+        self._bytes = io.BytesIO()
+        super().__init__(self._bytes, encoding="utf-8", newline="", write_through=True)
+
+    def taken(self) -> str:
+        """All of it; it is gone afterwards."""
+        data = self._bytes.getvalue()
+        self._bytes.seek(0)
+        self._bytes.truncate()
+        return data.decode()
+
+
 class _Captured:
     """What pytest's `capsys` is to a test, as far as tests here use it."""
 
+    def __init__(self) -> None:
+        self._streams = _Printed(), _Printed()
+
     def readouterr(self) -> Any:
         """Everything printed since the last call."""
-        texts = []
-        for name in ("stdout", "stderr"):
-            stream = getattr(sys, name)
-            texts.append(stream.getvalue() if isinstance(stream, io.StringIO) else "")
-            setattr(sys, name, io.StringIO())
-        return types.SimpleNamespace(out=texts[0], err=texts[1])
+        out, err = (stream.taken() for stream in self._streams)
+        return types.SimpleNamespace(out=out, err=err)
+
+    @contextmanager
+    def capturing(self) -> Iterator[None]:
+        """Put the streams in place, and at the end those that were there before."""
+        before = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = self._streams
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
 
 
 @contextmanager
 def staged(module: types.ModuleType) -> Iterator[Namespace]:
     """A namespace with fresh fixtures, undone at the end."""
     names = Namespace(module)
-    streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
     try:
-        yield names
+        with names["capsys"].capturing():
+            yield names
     finally:
-        sys.stdout, sys.stderr = streams
         names.patch.undo()
         names.folder.remove()
 
@@ -119,6 +147,7 @@ class Observer:
         self._module = module
         self.filename = filename
         self._raise_lines = raise_lines
+        self._builtins = Builtins()
         self._seconds = seconds
 
     def observe(self, script: Script) -> dict[str, Any]:
@@ -127,13 +156,19 @@ class Observer:
         try:
             with staged(self._module) as names:
                 told = self._run(script, names, tracer)
+            self._must_not_spoil()
         except Discarded as reason:
             return {"discarded": str(reason), "arcs": sorted(tracer.arcs)}
         except OutOfTime:
             return {"discarded": TOO_LONG, "arcs": []}
         except BaseException as error:  # whatever it is, it is the module's
             return {"discarded": _short(error), "arcs": []}
-        return {"arcs": sorted(tracer.arcs), "lines": told.lines, "told": told.outcome}
+        return {
+            "arcs": sorted(tracer.arcs),
+            "lines": told.lines,
+            "told": told.outcome,
+            "accident": told.is_accident,
+        }
 
     def _run(self, script: Script, names: Namespace, tracer: Tracer) -> Told:
         describer = Describer(self._module, names.folder)
@@ -152,17 +187,26 @@ class Observer:
             except Discarded:
                 raise
             except BaseException as error:  # SystemExit is an outcome, too
+                self._must_not_spoil()
                 told = self._raised(script, error, describer, ran=bool(tracer.arcs))
-            printed = names["capsys"].readouterr().out
-            if printed:
-                told.lines += describer.printed(printed)
+            effects: list[str] = []
+            if printed := names["capsys"].readouterr().out:
+                effects += describer.printed(printed)
             for name in script.watched:
-                told.lines += describer.changes(name, before[name], eval(name, names))  # noqa: S307  # as above
-            told.lines += describer.new_files(files)
-        told.lines[:0] = script.setup
+                effects += describer.changes(name, before[name], eval(name, names))  # noqa: S307  # as above
+            effects += describer.new_files(files)
+            _add(effects, told)
+        told.lines = _inlined(script, told.lines)
         if not any("assert " in line or "pytest.raises" in line for line in told.lines):
             raise Discarded("nothing about its outcome can be asserted")
         return told
+
+    def _must_not_spoil(self) -> None:
+        """Discard a case after which what comes later would not be as it was."""
+        if replaced := self._builtins.restored():
+            raise Discarded(f"it replaces Python's own {replaced[0]}")
+        if has_children():
+            raise Discarded("it starts a process and leaves it behind")
 
     def _called(
         self, script: Script, code: types.CodeType, names: Namespace, describer: Describer
@@ -170,8 +214,10 @@ class Observer:
         call = script.call
         if script.form == "statement":
             exec(code, names)  # noqa: S102  # in the sandbox
+            self._must_not_spoil()
             return Told([call], ["changes", "it"])
         value = eval(code, names)  # noqa: S307  # in the sandbox
+        self._must_not_spoil()
         if inspect.iscoroutine(value):
             call, value = f"asyncio.run({call})", asyncio.run(value)
         elif inspect.isasyncgen(value):
@@ -234,13 +280,17 @@ class Observer:
         is_meant = bool(
             ours and frames[-1].filename == self.filename and ours[-1].lineno in self._raise_lines
         )
-        if ran and isinstance(error, TypeError) and _NO_OPERATOR.search(str(error)):
+        if ran and not ours and isinstance(error, TypeError) and _NO_OPERATOR.search(str(error)):
             # The module said NotImplemented, and Python made this of it.
-            return describer.raising(error, script.call, is_meant=False)
+            told = describer.raising(error, script.call, is_meant=False)
+            told.is_accident = False
+            return told
         if isinstance(error, _ACCIDENTS) and not is_meant:
             raise Discarded(_short(error)) from None
         if not ours and not isinstance(error, SystemExit):
             raise Discarded(_short(error)) from None
+        if str(error) == STDIN:
+            raise Discarded(STDIN) from None
         if isinstance(error, KeyboardInterrupt | GeneratorExit):
             raise Discarded(_short(error)) from None
         call = script.call
@@ -263,6 +313,43 @@ class Observer:
         if flags & inspect.CO_ASYNC_GENERATOR:
             return f"asyncio.run(collect({call}))"
         return f"list({call})" if flags & inspect.CO_GENERATOR else call
+
+
+def _add(effects: list[str], told: Told) -> None:
+    """Say what the call changed; that it gave None back is then not worth saying."""
+    if effects and told.outcome == ["returns", "none"] and len(told.lines) == 1:
+        told.lines = [told.lines[0].removeprefix("assert ").removesuffix(" is None")]
+        told.outcome = _effect(effects)
+    told.lines += effects
+
+
+def _effect(lines: list[str]) -> list[str]:
+    """Words for what was changed, printed or written."""
+    found: dict[str, None] = {}
+    for line in lines:
+        changed = re.match(r"assert (?:\w+\()?(\w+)(?:\.(\w+))?", line)
+        if "capsys." in line:
+            return ["prints", "text"]
+        if changed is None:
+            return ["writes", "a", "file"]
+        if changed[2] == "getvalue":
+            return ["writes", "to", snake(changed[1])]
+        found[snake(changed[2] or changed[1])] = None
+    return ["changes", *"_and_".join(list(found)[:2]).split("_")]
+
+
+def _inlined(script: Script, lines: list[str]) -> list[str]:
+    """Set-up and outcome; a stream that is only handed over gets no variable."""
+    setup: list[str] = []
+    for at, statement in enumerate(script.setup):
+        name, _, value = statement.partition(" = ")
+        uses = re.compile(rf"\b{re.escape(name)}\b(?!=)")
+        later = [*script.setup[at + 1 :], *lines]
+        if value.startswith("io.") and sum(len(uses.findall(line)) for line in later) == 1:
+            lines = [uses.sub(value.replace("\\", r"\\"), line) for line in lines]
+        else:
+            setup.append(statement)
+    return [*setup, *lines]
 
 
 def _short(error: BaseException) -> str:

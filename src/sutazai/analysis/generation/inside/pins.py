@@ -1,10 +1,12 @@
 """What makes a routine different from run to run, and how a test holds it still."""
 
 import ast
+import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from sutazai.analysis.generation.inside.cases import HELPERS, Slot
-from sutazai.analysis.generation.inside.reading import Reading, dotted
+from sutazai.analysis.generation.inside.cases import HELPERS, STDIN_BYTES, STDIN_TEXT, Slot
+from sutazai.analysis.generation.inside.reading import Reading, Words, dotted
 from sutazai.analysis.generation.inside.values import MODULE
 
 HELPERS["FrozenDate"] = (
@@ -84,7 +86,14 @@ class PinFinder:
                 own = self._look(reached)
                 statements |= dict.fromkeys(own.statements)
                 slots |= {slot.name: slot for slot in own.slots}
+                for name in sorted(self._reading.routines[reached].calls):
+                    if fallback := self._reading.optional.get(name):
+                        slots[f"$without:{name}"] = Slot(
+                            f"$without:{name}", [fallback], required=False
+                        )
                 reasons |= dict.fromkeys(own.reasons)
+            if STDIN_BYTES in slots:
+                slots.pop(STDIN_TEXT, None)
             self._known[qualname] = Pins(tuple(statements), list(slots.values()), tuple(reasons))
         return self._known[qualname]
 
@@ -105,6 +114,8 @@ class PinFinder:
                             reasons[reason] = None
                 if slot := _surroundings(node, self._origins):
                     slots.append(slot)
+                    if slot.name == "$argv":
+                        slot.pool += _command_lines(self._reading.routines[qualname].words)
             self._own[qualname] = Pins(tuple(statements), slots, tuple(reasons))
         return self._own[qualname]
 
@@ -152,6 +163,17 @@ def _pin(name: str, written: str) -> str | None:
     return None
 
 
+def _command_lines(words: Words) -> list[str]:
+    """With the options that the code names, with files and without."""
+    options = [word for word in words.strings if re.fullmatch("--?[a-zA-Z][-a-zA-Z0-9]*", word)]
+    file = 'str(written(tmp_path / "input.txt", "one\\ntwo\\n"))'
+    found = [f"['program', {file}]", "['program', str(tmp_path / 'missing.txt')]"]
+    for option in options[:6]:
+        found += [f"['program', {option!r}]", f"['program', {option!r}, {file}]"]
+    found += [f"['program', {one!r}, {other!r}]" for one, other in pairwise(options)]
+    return found
+
+
 def _surroundings(node: ast.AST, origins: dict[str, str]) -> Slot | None:
     """A slot for an environment variable, `input()` or the command line that is read here."""
     variable: ast.AST | None = None
@@ -163,9 +185,15 @@ def _surroundings(node: ast.AST, origins: dict[str, str]) -> Slot | None:
             return Slot("$input", ["'abc'", "'1'", "''", "'y'", "'n'"], required=True)
     elif isinstance(node, ast.Subscript) and _full(dotted(node.value), origins) == "os.environ":
         variable = node.slice
-    elif isinstance(node, ast.Attribute) and _full(dotted(node), origins) == "sys.argv":
-        pool = ["['program']", "['program', 'abc']", "['program', '1', '2']", "['program', '-h']"]
-        return Slot("$argv", pool, required=True)
+    elif isinstance(node, ast.Attribute):
+        name = _full(dotted(node), origins)
+        if name == "sys.argv":
+            return Slot("$argv", ["['program']", "['program', 'abc']", "['program', '1', '2']"])
+        if name == "sys.stdin":
+            return Slot(STDIN_TEXT, ["io.StringIO('one\\ntwo\\n')", "io.StringIO()"])
+        if name == "sys.stdin.buffer":
+            given = ("b'one\\ntwo\\n'", "b''")
+            return Slot(STDIN_BYTES, [f"io.TextIOWrapper(io.BytesIO({one}))" for one in given])
     if isinstance(variable, ast.Constant) and isinstance(variable.value, str):
         pool = ["'abc'", "'1'", "''", "'true'", "'0'", "'/tmp'"]
         return Slot(f"$env:{variable.value}", pool, required=False)

@@ -66,6 +66,7 @@ class Reading:
     words: Words
     statements: int
     accelerators: list[str]
+    optional: dict[str, str]
     _reached: dict[str, set[str]] = field(default_factory=dict)
     _changed: dict[str, list[str]] = field(default_factory=dict)
 
@@ -113,8 +114,13 @@ def read(text: str) -> Reading:
     routines: dict[str, Routine] = {}
     classes: dict[str, ast.ClassDef] = {}
     _collect(tree.body, None, routines, classes)
-    statements = sum(
-        isinstance(node, ast.stmt) and not _is_docstring(node) for node in ast.walk(tree)
+    # As coverage.py counts them: several in a line are one.
+    statements = len(
+        {
+            node.lineno
+            for node in ast.walk(tree)
+            if isinstance(node, ast.stmt) and not _is_docstring(node)
+        }
     )
     return Reading(
         text=text,
@@ -125,7 +131,23 @@ def read(text: str) -> Reading:
         words=words_of(tree),
         statements=statements,
         accelerators=_accelerators(tree, routines, classes),
+        optional=_optional(tree),
     )
+
+
+def _optional(tree: ast.Module) -> dict[str, str]:
+    """What names become where an import fails, such as `None`, by name."""
+    found: dict[str, str] = {}
+    for node in tree.body:
+        if not isinstance(node, ast.Try) or not any(
+            isinstance(inner, ast.Import | ast.ImportFrom) for inner in node.body
+        ):
+            continue
+        for handler in node.handlers:
+            for name, value in _assigned(handler).items():
+                if isinstance(value, ast.Constant):
+                    found[name] = ast.unparse(value)
+    return found
 
 
 def _accelerators(
@@ -290,7 +312,7 @@ def _module_variables(tree: ast.Module, routines: dict[str, Routine]) -> dict[st
     return {name: text for name, text in values.items() if name in changed}
 
 
-def _assigned(tree: ast.Module) -> dict[str, ast.expr]:
+def _assigned(tree: ast.Module | ast.ExceptHandler) -> dict[str, ast.expr]:
     values: dict[str, ast.expr] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1:

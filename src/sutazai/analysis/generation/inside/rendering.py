@@ -5,6 +5,7 @@ import builtins
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,8 @@ from sutazai.analysis.generation.inside.naming import Names
 from sutazai.analysis.generation.inside.selecting import Group
 from sutazai.analysis.generation.inside.values import MODULE
 
+_WIDTH = 100
 _USED = re.compile(rf"\b{MODULE}\.([A-Za-z_]\w*)")
-_FORMAT_SECONDS = 20.0
 
 
 @dataclass
@@ -42,8 +43,13 @@ class Renderer:
         last = module.rpartition(".")[2]
         self._alias = f"{last}_module" if last in _RESERVED else last
 
-    def render(self, groups: Sequence[Group], order: dict[str, int]) -> tuple[str, list[Rendered]]:
-        """The file's text, and its tests in the order of the module's routines."""
+    def render(
+        self, groups: Sequence[Group], order: dict[str, int], until: float
+    ) -> tuple[str, list[Rendered]]:
+        """The file's text, and its tests in the order of the module's routines.
+
+        It is left unformatted where that is not done `until` then (monotonic).
+        """
         names = Names()
         groups = sorted(
             groups, key=lambda group: (order.get(group.target, 10**9), group.verb == "raises")
@@ -68,7 +74,7 @@ class Renderer:
         source = "\n".join(parts) + "\n"
         source = _USED.sub(lambda match: self._written(match[1], imported), source)
         source = re.sub(rf"\b{MODULE}\b", self._alias, source)
-        return formatted(source), tests
+        return formatted(source, until), tests
 
     def _written(self, name: str, imported: set[str]) -> str:
         return name if name in imported else f"{self._alias}.{name}"
@@ -104,7 +110,7 @@ class Renderer:
                 f"from {parent} import {last}{renamed}" if parent else f"import {last}{renamed}"
             )
         if imported:
-            ours.append(f"from {self._module} import {', '.join(sorted(imported))}")
+            ours.append(f"from {self._module} import {', '.join(sorted(imported, key=_order))}")
         before: list[str] = []
         if shadows:
             before += [
@@ -113,7 +119,7 @@ class Renderer:
             ]
         if taken:
             before += [
-                f"# pytest has loaded a {top} of its own: it makes way for the one tested.",
+                f"# pytest has loaded {top} for itself: it makes way for the one tested.",
                 f"for name in [name for name in sys.modules if name.split('.')[0] == {top!r}]:",
                 "    del sys.modules[name]",
             ]
@@ -123,11 +129,26 @@ class Renderer:
                 f"sys.modules[{one!r}] = None",
             ]
         if before:
-            ours = [*before, *(f"{line}  # noqa: E402" for line in ours)]
+            ours = [*before, *map(_late, ours)]
         return [*lines, "", *ours]
 
 
 _RESERVED = {*FIXTURES, *HELPERS, "pytest", "result", "value"} | set(dir(builtins))
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Constants, then classes, then functions."""
+    return (0 if name.isupper() else 1 if name[:1].isupper() else 2), name
+
+
+def _late(line: str) -> str:
+    """An import that is not at the top; the note must stand in its first line."""
+    note = "  # noqa: E402"
+    if len(line) + len(note) <= _WIDTH:
+        return line + note
+    start, _, names = line.partition(" import ")
+    listed = "".join(f"\n    {name}," for name in names.split(", "))
+    return f"{start} import ({note}{listed}\n)"
 
 
 def _body(group: Group) -> list[str]:
@@ -140,16 +161,16 @@ def _body(group: Group) -> list[str]:
     return lines
 
 
-def formatted(source: str) -> str:
-    """As ruff would write it; unchanged where there is no ruff."""
-    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length=100", "-"]
+def formatted(source: str, until: float) -> str:
+    """As ruff would write it; unchanged where there is no ruff, or no time for it."""
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", f"--line-length={_WIDTH}", "-"]
     try:
         done = subprocess.run(  # our own command
             command,
             input=source,
             capture_output=True,
             text=True,
-            timeout=_FORMAT_SECONDS,
+            timeout=max(0.0, until - time.monotonic()),
             check=True,
         )
     except (OSError, subprocess.SubprocessError):

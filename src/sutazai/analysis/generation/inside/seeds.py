@@ -3,6 +3,7 @@
 import ast
 import doctest
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +16,18 @@ _MOST_CALLS = 12
 _SKIPPED = {".git", ".venv", "venv", "node_modules", "__pycache__", "site-packages", ".tox"}
 
 
-def calls_of(reading: Reading, root: Path | None, module: str) -> dict[str, list[str]]:
-    """Calls by the name of what is called: expressions over the module that need nothing else."""
+def calls_of(
+    reading: Reading, root: Path | None, module: str, until: float
+) -> dict[str, list[str]]:
+    """Calls by the name of what is called: expressions over the module that need nothing else.
+
+    Files that it does not come to before `until` (monotonic) are left alone.
+    """
     public = {name for name in (*reading.routines, *reading.classes) if "." not in name}
     found: dict[str, list[str]] = {name: [] for name in public}
     for tree in _trees(reading, root, module):
+        if time.monotonic() > until:
+            break
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 continue

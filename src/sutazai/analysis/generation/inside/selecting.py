@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sutazai.analysis.generation.inside.exploring import Check
+from sutazai.analysis.generation.inside.checks import Check
 
 _NOTHING = ("''", "b''", "[]", "{}", "()", "set()", "None")
 _TESTS_PER_STATEMENT = 0.25
@@ -26,8 +26,16 @@ def most_tests(statements: int, asked: int | None) -> int:
     return min(limit, asked) if asked else limit
 
 
-def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[tuple[Check, int]]:
-    """Greedily, the check that adds most first, each with what it added; until nothing is added."""
+Chosen = tuple[Check, int]
+"""A check with what it adds: arcs, and twice the mutants."""
+
+
+def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[Chosen]:
+    """Greedily, the check that adds most first, each with what it added; until nothing is added.
+
+    What is private is tested by itself only where nothing public gets that far, and an error that
+    nobody raises on purpose only where nothing else runs a line.
+    """
     by_check: dict[int, set[int]] = {}
     for mutant, killers in kills.items():
         for number in killers:
@@ -35,29 +43,41 @@ def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[tuple[
     arcs_left = set().union(*(check.arcs for check in checks)) if checks else set()
     mutants_left = {mutant for mutant, killers in kills.items() if killers}
 
+    lines_left = {abs(line) for arc in arcs_left for line in arc}
+
     def gain(check: Check) -> int:
+        if check.is_accident:
+            return len(_lines(check) & lines_left)
         killed = len(by_check.get(check.number, set()) & mutants_left)
         return len(check.arcs & arcs_left) + 2 * killed
 
-    chosen: list[tuple[Check, int]] = []
-    for private in (False, True):
-        # What is private is tested by itself only where nothing public gets that far.
-        some = {check.number: check for check in checks if _is_private(check) is private}
-        heap = [(-gain(check), _cost(check), check.number) for check in some.values()]
+    chosen: list[Chosen] = []
+    for tier in range(3):
+        some = {check.number: check for check in checks if _tier(check) == tier}
+        heap = [(-gain(check), cost(check), check.number) for check in some.values()]
         heapq.heapify(heap)
         while heap and (arcs_left or mutants_left):
-            claimed, cost, number = heapq.heappop(heap)
+            claimed, price, number = heapq.heappop(heap)
             check = some[number]
             now = gain(check)
             if now == 0:
                 continue
             if -claimed != now:
-                heapq.heappush(heap, (-now, cost, number))
+                heapq.heappush(heap, (-now, price, number))
                 continue
             chosen.append((check, now))
             arcs_left -= check.arcs
+            lines_left -= _lines(check)
             mutants_left -= by_check.get(number, set())
     return chosen
+
+
+def _tier(check: Check) -> int:
+    return 2 if check.is_accident else int(_is_private(check))
+
+
+def _lines(check: Check) -> set[int]:
+    return {abs(line) for arc in check.arcs for line in arc}
 
 
 def _is_private(check: Check) -> bool:
@@ -65,7 +85,7 @@ def _is_private(check: Check) -> bool:
     return any(part.startswith("_") and not part.endswith("__") for part in parts)
 
 
-def grouped(chosen: Sequence[tuple[Check, int]], limit: int) -> list[Group]:
+def grouped(chosen: Sequence[Chosen], limit: int) -> list[Group]:
     """Tests of few related checks each, at most `limit`.
 
     Where that is too many, checks of a test need have less in common; what is worth least goes.
@@ -101,7 +121,7 @@ _MANNERS: tuple[_Manner, ...] = (
 
 
 def _grouped(
-    chosen: Sequence[tuple[Check, int]],
+    chosen: Sequence[Chosen],
     size: int,
     common: Callable[[Check], str],
     *,
@@ -130,9 +150,9 @@ def _is_plain(check: Check) -> bool:
     return len(lines) == 1 and lines[0].startswith("assert ")
 
 
-def _cost(check: Check) -> int:
-    # Of equal ones the telling: little text, no error, and not about nothing.
-    raising = 60 if check.told[0] == "raises" else 0
+def cost(check: Check) -> int:
+    """What a reader pays: of equal ones the telling is kept, with little text and no error."""
+    raising = 60 if check.told[0] == "raises" or check.told == ["returns", "none"] else 0
     given = [value for _, value in check.case.arguments]
     nothing = 25 * sum(value in _NOTHING for value in given)
     return len(check.body) + 40 * len(check.lines) + raising + nothing

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     name = report.nodeid.rpartition("::")[2]
     if _ended.get(name) is None:
         _ended[name] = None if report.passed else str(report.longrepr)[-300:]
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Begin no further test when the time is over."""
+    if time.monotonic() > float(os.environ["ORDER_UNTIL"]):
+        item.session.shouldstop = "no time is left"
 
 
 def pytest_sessionfinish() -> None:

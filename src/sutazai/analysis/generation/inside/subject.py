@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import enum
-import importlib
 import inspect
 import re
 import sys
@@ -30,7 +29,10 @@ from sutazai.analysis.generation.inside.values import (
     GENERIC,
     MODULE,
     Instances,
+    files,
+    keywords,
     numbers,
+    streams,
     strings,
     values_for,
 )
@@ -38,15 +40,11 @@ from sutazai.analysis.generation.inside.values import (
 _KINDS: dict[str, Any] = {
     "str": str, "int": int, "float": float, "bool": bool, "bytes": bytes, "list": list[int],
     "dict": dict[str, int], "set": set[int], "tuple": tuple, "callable": typing.Callable,
-    "stream": typing.TextIO, "complex": complex, "integral": int, "number": float,
+    "complex": complex, "integral": int, "number": float,
     "mapping": dict[str, int], "iterable": list[int], "sequence": list[int], "object": object,
 }  # fmt: skip
 _CHANGING = {"append", "extend", "insert", "sort", "reverse", "pop", "remove", "clear", "update",
-             "add", "discard", "setdefault", "popitem", "write", "appendleft"}  # fmt: skip
-
-
-class NotLoadable(Exception):
-    """The module cannot be imported; the message says why."""
+             "add", "discard", "setdefault", "popitem", "appendleft"}  # fmt: skip
 
 
 @dataclass
@@ -55,35 +53,6 @@ class Unreachable:
 
     qualname: str
     reason: str
-
-
-def load(name: str, path: str, roots: list[str], blocked: list[str]) -> types.ModuleType:
-    """Import the module under test, before any of the standard library's of the same name.
-
-    `blocked` modules count as not there: those in C that would take its place.
-    """
-    for one in blocked:
-        sys.modules[one] = None  # type: ignore[assignment]  # this is how an import is refused
-    sys.path[:0] = [root for root in roots if root not in sys.path]
-    top = name.partition(".")[0]
-    for known in [one for one in sys.modules if one == top or one.startswith(f"{top}.")]:
-        del sys.modules[known]
-    importlib.invalidate_caches()
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        missing = error.name or "a module"
-        raise NotLoadable(
-            f"it imports {missing}, which is not installed where the tests were generated"
-        ) from None
-    except BaseException as error:  # whatever a module does when it is imported
-        raise NotLoadable(f"importing it raises {type(error).__name__}: {error}"[:300]) from None
-    if getattr(module, "__file__", None) != path:
-        raise NotLoadable(
-            f"`import {name}` gives {getattr(module, '__file__', 'a built-in module')} instead: "
-            "another module of this name comes first; rename the file"
-        )
-    return module
 
 
 class Subject:
@@ -228,7 +197,8 @@ class Subject:
         if target is not None and takes_its_own(name):
             for slot in target.slots:
                 own = self.receivers(owner)
-                slot.pool = list(dict.fromkeys([*own, "1", "'abc'", *slot.pool[:4]]))
+                bases = [one for one in GENERIC if type(_literal(one)) in kind.__mro__]
+                slot.pool = list(dict.fromkeys([*own, *bases, "1", "'abc'", *slot.pool[:4]]))
             if name == "__hash__":
                 target.slots = [Slot("other", self.receivers(owner))]
         if target is not None and form == "with":
@@ -355,6 +325,11 @@ class Subject:
                 hint = None
             guess = guessed.get(parameter.name, Guess())
             if parameter.kind is parameter.VAR_KEYWORD:
+                values = values_for(hint, words, self._instances) if hint else ["1", "'abc'"]
+                pool = keywords(words, values, set(signature.parameters))
+                slots.append(
+                    Slot(parameter.name, pool, required=False, positional=False, variadic=True)
+                )
                 continue
             if parameter.kind is parameter.VAR_POSITIONAL:
                 pool = values_for(hint, words, self._instances) if hint else list(GENERIC)
@@ -363,6 +338,8 @@ class Subject:
                 continue
             default = parameter.default
             required = default is parameter.empty
+            if parameter.name.startswith("_") and not required:
+                continue  # for the module's own use
             pool = self._pool(hint, guess, words, None if required else default)
             slots.append(
                 Slot(
@@ -389,7 +366,11 @@ class Subject:
         pool: list[list[str]] = []
         for kind in guess.best[:3]:
             if kind == "path":
-                pool.append(['written(tmp_path / "input.txt", "one\\ntwo\\n")', "tmp_path"])
+                pool.append(files(words))
+            elif kind == "stream":
+                pool.append(streams(words))
+            elif kind == "reader":
+                pool.append([f"{one}.readline" for one in streams(words)])
             elif kind == "str":
                 pool.append(strings(words))
             elif kind == "int":
@@ -400,7 +381,8 @@ class Subject:
                 named = (name for name in self.reading.classes if name.lower() == kind)
                 pool += [self.instances_of(one) for one in map(self.resolve, named) if one]
         found = [column[at] for at in range(24) for column in pool if at < len(column)]
-        return [*found[:2], *guess.compared[:16], *found[2:], *GENERIC]
+        generic = [one for one in GENERIC if _is_like(one, default)]
+        return [*found[:2], *guess.compared[:16], *found[2:], *generic]
 
     def words_for(self, routine: Routine) -> Words:
         """Its own words first, with texts that its patterns match, then those of its callees."""
@@ -431,6 +413,7 @@ class Subject:
                     words.strings += self.reading.words_in(name).strings[:12]
                     words.numbers += self.reading.words_in(name).numbers[:6]
             if reached != routine.qualname:
+                words.blobs += [one for one in called.words.blobs[:12] if one not in words.blobs]
                 words.strings += called.words.strings[:12]
                 words.numbers += called.words.numbers[:6]
         words.strings = list(dict.fromkeys([*samples[:24], *words.strings]))
@@ -471,6 +454,21 @@ def _is_closed(text: str) -> bool:
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text in ("set()", "dict()", "list()", "[]", "{}")
     return True
+
+
+def _is_like(expression: str, default: Any) -> bool:
+    """Whether somebody might give this where the default says what kind of thing it is."""
+    if not isinstance(default, bool | int | float | str | bytes):
+        return True
+    return type(_literal(expression)) in (type(default), type(None))
+
+
+def _literal(expression: str) -> Any:
+    """What a literal stands for; an object of its own for any other expression."""
+    try:
+        return ast.literal_eval(expression)
+    except ValueError:
+        return object()
 
 
 def _fits(expression: str, hint: Any) -> bool:

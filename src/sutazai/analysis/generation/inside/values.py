@@ -7,6 +7,7 @@ import enum
 import fractions
 import inspect
 import io
+import keyword
 import os
 import pathlib
 import re
@@ -66,20 +67,16 @@ _SIMPLE: dict[Any, tuple[str, ...]] = {
     pathlib.PurePosixPath: ("pathlib.PurePosixPath('folder/file.txt')",
                             "pathlib.PurePosixPath('/a/b/c.tar.gz')"),
     os.PathLike: ("tmp_path", "tmp_path / 'missing.txt'"),
-    io.StringIO: ("io.StringIO('one\\ntwo\\n')", "io.StringIO()"),
-    io.BytesIO: ("io.BytesIO(b'one\\ntwo\\n')", "io.BytesIO()"),
-    io.TextIOBase: ("io.StringIO('one\\ntwo\\n')", "io.StringIO()"),
-    io.TextIOWrapper: ("io.StringIO('one\\ntwo\\n')", "io.StringIO()"),
-    io.IOBase: ("io.StringIO('one\\ntwo\\n')", "io.BytesIO(b'one\\n')"),
-    typing.TextIO: ("io.StringIO('one\\ntwo\\n')", "io.StringIO()"),
-    typing.BinaryIO: ("io.BytesIO(b'one\\ntwo\\n')", "io.BytesIO()"),
-    typing.IO: ("io.StringIO('one\\ntwo\\n')", "io.BytesIO(b'one\\n')"),
     re.Pattern: ("re.compile('a+')", "re.compile(r'(\\w+)=(\\w*)')"),
     range: ("range(3)", "range(0)"),
     slice: ("slice(1, 3)", "slice(None)"),
     types.SimpleNamespace: ("types.SimpleNamespace(name='abc', value=1)",),
     typing.Any: ("'abc'", "1", "None", "[1, 2, 3]", "{'a': 1}", "0", "''", "2.5", "[]"),
 }  # fmt: skip
+_OF_TEXT = (io.StringIO, io.TextIOBase, io.TextIOWrapper, typing.TextIO)
+_OF_BYTES = (io.BytesIO, io.RawIOBase, io.BufferedIOBase, io.BufferedReader, io.BufferedWriter,
+             typing.BinaryIO)  # fmt: skip
+_OF_EITHER = (io.IOBase, typing.IO)
 _LISTS = (list, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Iterable,
           collections.abc.Collection, collections.abc.Reversible)  # fmt: skip
 _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping, collections.defaultdict,
@@ -145,7 +142,11 @@ def _values(hint: Any, words: Words, instances: Instances, depth: int) -> list[s
     if hint is float:
         return [*FLOATS[:4], *numbers(words, whole=False), *FLOATS[4:], "3"]
     if hint is bytes:
-        return [*map(repr, words.blobs[:6]), *_SIMPLE[bytes]]
+        return [*map(repr, words.blobs[:12]), *_SIMPLE[bytes]]
+    if plain in (*_OF_TEXT, *_OF_BYTES, *_OF_EITHER):
+        is_text = plain in _OF_TEXT or str in arguments
+        is_binary = plain in _OF_BYTES or bytes in arguments
+        return streams(words, text=not is_binary, binary=not is_text)
     if plain in _SIMPLE:
         return list(_SIMPLE[plain])
     if inspect.isclass(plain):
@@ -158,6 +159,35 @@ def strings(words: Words) -> list[str]:
     known = [text for text in words.strings if text not in STRINGS]
     joined = [f"{text}abc" for text in known[:6] if len(text) < 5]
     return [repr(text) for text in _interleaved([list(STRINGS[:12]), known[:40], joined])]
+
+
+def streams(words: Words, *, text: bool = True, binary: bool = True) -> list[str]:
+    """Streams in memory, empty and with what the code knows; of bytes first where it knows some."""
+    texts = ["io.StringIO('one\\ntwo\\n')", "io.StringIO()"]
+    texts += [f"io.StringIO({one + chr(10)!r})" for one in words.strings[:8]]
+    blobs = ["io.BytesIO(b'one\\ntwo\\n')", "io.BytesIO()"]
+    known = words.blobs[:8] or [one.encode() for one in words.strings[:4]]
+    blobs += [f"io.BytesIO({b'a' + one + b'b' + bytes([10])!r})" for one in known]
+    columns = [blobs, texts] if words.blobs else [texts, blobs]
+    if not (text and binary):
+        columns = [texts] if text else [blobs]
+    return _interleaved(columns)
+
+
+def files(words: Words) -> list[str]:
+    """Paths: of files with something in them, of a folder, and of nothing."""
+    found = ['written(tmp_path / "input.txt", "one\\ntwo\\n")', "tmp_path"]
+    found += [f'stored(tmp_path / "input.bin", {one!r})' for one in words.blobs[:4]]
+    found += [f'written(tmp_path / "input.txt", {one!r})' for one in words.strings[:4]]
+    return [*found, "tmp_path / 'missing.txt'"]
+
+
+def keywords(words: Words, values: list[str], taken: set[str]) -> list[str]:
+    """Arguments by names that the code looks for, and by names of no meaning."""
+    known = [word for word in words.strings if word.isidentifier() and not keyword.iskeyword(word)]
+    names = [name for name in ("a", "b", *known[:4]) if name not in taken]
+    single = [f"{name}={values[at % len(values)]}" for at, name in enumerate(names)]
+    return [*single[:1], ", ".join(single[:2]), *single[1:]]
 
 
 def numbers(words: Words, *, whole: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 import ast
 import random
+from collections.abc import Sequence
 
 from sutazai.analysis.generation.inside.reading import Words
 
@@ -37,9 +38,11 @@ def varied(expression: str, words: Words, pool: list[str], chance: random.Random
 
 def _constant(value: object, words: Words, chance: random.Random) -> str | bytes | int | float:
     if isinstance(value, str):
-        return _string(value, words, chance)
+        return _string(value, words.strings, chance)
     if isinstance(value, bytes):
-        return _string(value.decode("latin-1"), words, chance).encode("latin-1", "replace")
+        known = [*(blob.decode("latin-1") for blob in words.blobs), *words.strings]
+        text = _string(value.decode("latin-1"), known, chance)
+        return text.encode("latin-1", "replace")
     if isinstance(value, int):
         return _integer(value, words, chance)
     if isinstance(value, float):
@@ -57,9 +60,9 @@ def _integer(value: int, words: Words, chance: random.Random) -> int:
     return chance.choice(choices)
 
 
-def _string(text: str, words: Words, chance: random.Random) -> str:
+def _string(text: str, words: Sequence[str], chance: random.Random) -> str:
     at = chance.randint(0, len(text))
-    known = [word for word in words.strings if word] or ["a"]
+    known = [word for word in words if word] or ["a"]
     match chance.randint(0, 9):
         case 0 if text:
             return text[: max(0, at - 1)] + text[at:]

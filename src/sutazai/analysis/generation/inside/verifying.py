@@ -1,6 +1,7 @@
 """Runs a file of tests as strangers would: in fresh processes, in random order, three times.
 
-`python -m … request.json result.json`. What fails once is taken out, and the rest run again.
+`python -m … request.json result.json`. What fails once is taken out, and the rest run again, as
+long as there is time; what there was no time for is not proven, and taken out, too.
 """
 
 import ast
@@ -8,73 +9,83 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sutazai.analysis.generation.inside.clock import process_start
+
 _RUNS = 3
 _ROUNDS = 4
-_SECONDS = 60.0
+_FOR_COVERAGE = 0.15
+_UNPROVEN = "there was no time left to run it three times"
 
 
 @dataclass
 class Wanted:
-    """The request; `plugin` is the module of this package that shuffles and reports."""
+    """The request; `plugin` is the module of this package that shuffles and reports.
+
+    `seconds` is the time from the start of the process to the answer.
+    """
 
     path: str
     roots: list[str]
     file: str
     source: str
     plugin: str
-    parallel: int
+    seconds: float
 
 
-def verify(wanted: Wanted) -> dict[str, Any]:
-    """The tests that pass every time, with the coverage that they reach, and those that do not."""
+def verify(wanted: Wanted, until: float) -> dict[str, Any]:
+    """The tests that pass every time, with the coverage that they reach, and those that do not.
+
+    The answer is there before `until` (monotonic).
+    """
     source, dropped = wanted.source, dict[str, str]()
+    last = until - _FOR_COVERAGE * wanted.seconds
     for number in range(_ROUNDS):
+        started = time.monotonic()
         Path(wanted.file).write_text(source, "utf-8")
-        outcomes = _runs(wanted, number)
-        bad = {
-            name: message
-            for outcome in outcomes
-            for name, message in outcome.items()
-            if message is not None
-        }
+        outcomes = _runs(wanted, number, last)
         names = _tests(source)
-        if any(set(outcome) != set(names) for outcome in outcomes) and not bad:
-            return {"failure": "the tests could not be run again", "dropped": dropped}
-        if not bad:
-            coverage = _coverage()
-            if not coverage:
-                _runs(wanted, number)
-                coverage = _coverage()
-            return {"source": source, "dropped": dropped, "coverage": coverage}
+        bad = {
+            name: reason
+            for name in names
+            for outcome in outcomes
+            if (reason := outcome.get(name, _UNPROVEN)) is not None
+        }
         dropped |= bad
         source = _without(source, set(bad))
-        if not _tests(source):
+        kept = _tests(source)
+        took = time.monotonic() - started
+        if not kept:
             break
-    return {"failure": "no test passes every time", "dropped": dropped}
+        if not bad or number == _ROUNDS - 1 or time.monotonic() + took > last:
+            # Each that is kept has passed three times; what it reached is told apart by its name.
+            coverage = _coverage(kept, until)
+            return {"source": source, "dropped": dropped, "coverage": coverage}
+    unproven = all(reason == _UNPROVEN for reason in dropped.values())
+    failure = f"{_UNPROVEN}: give it more `seconds`" if unproven else "no test passes every time"
+    return {"failure": failure.replace("it three", "the tests three"), "dropped": dropped}
 
 
-def _runs(wanted: Wanted, number: int) -> list[dict[str, str | None]]:
-    waiting = list(range(_RUNS))
+def _runs(wanted: Wanted, number: int, until: float) -> list[dict[str, str | None]]:
+    """How each test ended in each run; the runs go on side by side."""
+    processes = [_start(wanted, run, number, until) for run in range(_RUNS)]
     outcomes: list[dict[str, str | None]] = []
-    while waiting:
-        now, waiting = waiting[: wanted.parallel], waiting[wanted.parallel :]
-        processes = [(run, _start(wanted, run, number)) for run in now]
-        for run, process in processes:
-            try:
-                process.communicate(timeout=_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-            report = Path(f"report-{run}.json")
-            outcomes.append(json.loads(report.read_text("utf-8")) if report.exists() else {})
+    for run, process in enumerate(processes):
+        try:
+            process.wait(max(0.0, until - time.monotonic()) + 1)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        report = Path(f"report-{run}.json")
+        outcomes.append(json.loads(report.read_text("utf-8")) if report.exists() else {})
     return outcomes
 
 
-def _start(wanted: Wanted, run: int, number: int) -> "subprocess.Popen[bytes]":
+def _start(wanted: Wanted, run: int, number: int, until: float) -> "subprocess.Popen[bytes]":
     report = Path(f"report-{run}.json")
     report.unlink(missing_ok=True)
     environment = {
@@ -83,13 +94,15 @@ def _start(wanted: Wanted, run: int, number: int) -> "subprocess.Popen[bytes]":
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "ORDER_SEED": str(3 * number + run),
         "ORDER_REPORT": str(report.absolute()),
+        "ORDER_UNTIL": str(until),
         "TZ": ("UTC", "AAA+11", "BBB-13")[run],
         "COVERAGE_FILE": str(Path("coverage.data").absolute()),
     }
     command = [sys.executable]
     if run == 0:
         # One of the three is measured; the others run as they would without.
-        command += ["-m", "coverage", "run", "--branch", f"--include={wanted.path}"]
+        Path("coverage.ini").write_text(_MEASURED.format(path=wanted.path), "utf-8")
+        command += ["-m", "coverage", "run", "--rcfile=coverage.ini"]
     command += ["-m", "pytest", "-q", "-p", wanted.plugin]
     command += ["-p", "no:cacheprovider", "-c", "tests.ini", wanted.file]
     # Not PYTHONPATH: a module named like one of Python's own would get in pytest's way.
@@ -104,13 +117,30 @@ def _start(wanted: Wanted, run: int, number: int) -> "subprocess.Popen[bytes]":
     )
 
 
-def _coverage() -> dict[str, Any]:
-    """Lines and branches as coverage.py counts them."""
+_MEASURED = """
+[run]
+branch = True
+dynamic_context = test_function
+include = {path}
+"""
+
+
+def _coverage(tests: list[str], until: float) -> dict[str, Any]:
+    """Lines and branches as coverage.py counts them, of the import and of these tests."""
     environment = {**os.environ, "COVERAGE_FILE": str(Path("coverage.data").absolute())}
+    contexts = ",".join(["^$", *(rf"\.{name}$" for name in tests)])
     command = [sys.executable, "-m", "coverage", "json", "-q", "-o", "coverage.json"]
-    subprocess.run(
-        command, env=environment, check=False, capture_output=True, timeout=_SECONDS
-    )  # as above
+    command += ["--rcfile=coverage.ini", f"--contexts={contexts}"]
+    try:
+        subprocess.run(  # as above
+            command,
+            env=environment,
+            check=False,
+            capture_output=True,
+            timeout=max(0.0, until - time.monotonic()),
+        )
+    except subprocess.TimeoutExpired:
+        return {}
     place = Path("coverage.json")
     files = json.loads(place.read_text("utf-8"))["files"] if place.exists() else {}
     told = next(iter(files.values()), None)
@@ -152,7 +182,8 @@ def main(arguments: list[str]) -> None:
     wanted = Wanted(**json.loads(Path(request).read_text("utf-8")))
     wanted.path = os.path.realpath(wanted.path)
     wanted.roots = [os.path.realpath(root) for root in wanted.roots]
-    Path(result).write_text(json.dumps(verify(wanted)), "utf-8")
+    until = process_start() + wanted.seconds
+    Path(result).write_text(json.dumps(verify(wanted, until)), "utf-8")
 
 
 if __name__ == "__main__":
