@@ -142,7 +142,7 @@ async def test_a_folder_without_files_is_not_called_the_workspace(
     pool: AnalysisPool, workspace: Path
 ) -> None:
     (workspace / "empty").mkdir()
-    with pytest.raises(AgentError, match="no file in what was named"):
+    with pytest.raises(AgentError, match="is empty: there is no file in it"):
         await handled("code_review", pool, workspace, file="empty")
 
 
