@@ -445,6 +445,8 @@ async def test_the_servers_own_agents_cannot_be_taken(server: Server, agent_id: 
         ("capabilities", []),
         ("capabilities", ["@master-coordinator"]),
         ("capabilities", ["callback"]),
+        ("capabilities", ["approval"]),
+        ("capabilities", ["code_review", "workflow"]),
         ("capabilities", ["x" * 65]),
         ("max_capacity", 0),
         ("max_capacity", 1001),
