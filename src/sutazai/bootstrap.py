@@ -200,7 +200,7 @@ async def _start_work(
     assignments, outside = make_outside(
         settings, database, runner, directory, builtin, instruments, tracing
     )
-    workflows = make_workflows(database, tasks, directory, agents, models)
+    workflows = make_workflows(database, hub, tasks, directory, agents, models)
     workspace = str(settings.workspace.absolute())
     findings = Findings(database=database, tasks=tasks, workspace=workspace)
     schedules = _schedules(settings, database, tasks, workflows, identity)

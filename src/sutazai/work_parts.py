@@ -17,10 +17,12 @@ from sutazai.engine.job import Consumer, Handler
 from sutazai.engine.rescuer import Rescuer
 from sutazai.engine.scheduler import Scheduler
 from sutazai.engine.worker import Worker
+from sutazai.events.hub import EventHub
 from sutazai.findings.service import Findings
 from sutazai.llm.reach import Reach
 from sutazai.llm.service import Models
 from sutazai.schedules import firing
+from sutazai.schedules.service import scheduled_by
 from sutazai.settings import Settings
 from sutazai.tasks.assignments import Assignments
 from sutazai.tasks.cache import DatabaseResultCache, PeekingCache
@@ -78,6 +80,7 @@ def make_runner(
 
 def make_workflows(
     database: Database,
+    hub: EventHub,
     tasks: Tasks,
     directory: AgentDirectory,
     agents: Sequence[Agent],
@@ -91,7 +94,14 @@ def make_workflows(
         cache=peeking,
         has_model=lambda: models.reach.is_available,
     )
-    return Workflows(database=database, tasks=tasks, directory=directory, foresees=foresight)
+    return Workflows(
+        database=database,
+        hub=hub,
+        tasks=tasks,
+        directory=directory,
+        foresees=foresight,
+        scheduled_by=scheduled_by,
+    )
 
 
 def make_engine(

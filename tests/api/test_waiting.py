@@ -16,6 +16,7 @@ from tests.api.server import (
     submit,
     wrong_fields,
 )
+from tests.api.workflows import begun, obey, step
 
 PATHS = ["", "/result"]
 
@@ -102,3 +103,42 @@ async def test_a_server_that_stops_answers_whoever_waits_with_how_it_is(
         shown, result = await asyncio.gather(*waiting)
     assert (shown.status_code, shown.json()["status"]) == (200, "pending")
     error_of(result, 504, "TASK_TIMEOUT")
+
+
+async def test_all_who_wait_for_an_execution_are_answered_when_it_ends(
+    server: Server, obedient: Obedient
+) -> None:
+    execution_id = await begun(server.developer, obey("a", "wait"))
+    path = f"/executions/{execution_id}"
+    async with asyncio.timeout(PATIENCE):
+        await obedient.running.wait()
+    waiting = [
+        asyncio.create_task(client.get(path, params={"wait": 25}))
+        for client in (server.developer, server.admin)
+    ]
+    early = (await server.developer.get(path, params={"wait": 0.01})).json()
+    assert early["status"] == "running"
+    obedient.gate.set()
+    for answer in await asyncio.gather(*waiting):
+        assert answer.json()["status"] == "completed"
+        assert answer.json()["steps"][0]["output"]
+    for wait in ("-1", "25.1", "nan", ""):
+        answer = await server.developer.get(path, params={"wait": wait})
+        assert list(wrong_fields(answer)) == ["wait"]
+    answer = await server.developer.get("/executions/exec-0", params={"wait": 25})
+    error_of(answer, 404, "NOT_FOUND")
+    error_of(await server.viewer.get(path, params={"wait": 25}), 403, "FORBIDDEN")
+
+
+async def test_a_server_that_stops_answers_who_waits_for_an_execution(
+    fresh_server: Server,
+) -> None:
+    execution_id = await begun(fresh_server.admin, step("ask", type="approval"))
+    headers = {"authorization": fresh_server.admin.headers["authorization"]}
+    async with httpx2.AsyncClient(headers=headers, timeout=PATIENCE) as client:
+        async with on_a_socket(fresh_server.application) as port:
+            url = f"http://127.0.0.1:{port}/api/v1/executions/{execution_id}"
+            waiting = asyncio.create_task(client.get(url, params={"wait": 25}))
+            await asyncio.wait([waiting], timeout=0.05)
+        shown = await waiting
+    assert (shown.status_code, shown.json()["status"]) == (200, "running")

@@ -159,6 +159,38 @@ async def test_a_deleted_workflow_is_gone_but_for_its_executions(server: Server)
     assert (await over(server.developer, execution_id))["status"] == "completed"
 
 
+async def test_a_workflow_that_is_executed_by_others_is_not_deleted(server: Server) -> None:
+    below = await created(server.developer, step("a"))
+    path = f"/workflows/{below}"
+    above = await created(server.developer, step("sub", type="workflow", workflow_id=below))
+    # It is only spoken of here.
+    await created(server.developer, step("a", metadata={"about": below}))
+    body = {
+        "name": "nightly",
+        "cron": "30 2 * * *",
+        "paused": True,
+        "workflow": {"workflow_id": below},
+    }
+    schedule = (await server.developer.post("/schedules", json=body)).json()["schedule_id"]
+    refused = error_of(await server.developer.delete(path), 409, "CONFLICT")
+    assert f"executed by {above}, {schedule}." in refused["message"]
+    changed = {"name": "alone", "steps": [step("a")]}
+    assert (await server.developer.put(f"/workflows/{above}", json=changed)).status_code == 200
+    refused = error_of(await server.developer.delete(path), 409, "CONFLICT")
+    assert f"executed by {schedule}." in refused["message"]
+    assert (await server.developer.delete(f"/schedules/{schedule}")).status_code == 204
+    assert (await server.developer.delete(path)).status_code == 204
+
+
+async def test_calls_that_can_only_fail_are_refused(server: Server) -> None:
+    steps = [step("a", input={"x": "foo(input)"}), step("b", when="length(input, input)")]
+    answer = await server.developer.post("/workflows", json={"name": "wrong", "steps": steps})
+    wrong = wrong_fields(answer)
+    assert wrong.keys() == {"steps.0.input.x", "steps.1.when"}
+    assert "no function foo()" in wrong["steps.0.input.x"]
+    assert wrong["steps.1.when"] == "length() takes 1 argument, and not 2. (in the step 'b')"
+
+
 async def test_the_same_key_brings_the_same_workflow_and_the_same_execution(
     server: Server,
 ) -> None:
@@ -254,7 +286,7 @@ def _calls(workflow_id: str, execution_id: str) -> list[tuple[str, str, Any]]:
         ("POST", f"/executions/{execution_id}/retry", None),
         ("POST", f"/executions/{execution_id}/pause", None),
         ("POST", f"/executions/{execution_id}/resume", None),
-        ("POST", f"/executions/{execution_id}/steps/a/approve", {}),
+        ("POST", f"/executions/{execution_id}/steps/a/approve", {"approved": True}),
     ]
 
 

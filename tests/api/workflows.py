@@ -43,12 +43,13 @@ async def over(client: httpx2.AsyncClient, execution_id: str, *statuses: str) ->
     """The execution once it has ended, or has one of these statuses."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            answer = await client.get(f"/executions/{execution_id}")
+            wait = 0 if statuses else 20
+            answer = await client.get(f"/executions/{execution_id}", params={"wait": wait})
             assert answer.status_code == 200, answer.text
             shown: JSON = answer.json()
             if shown["status"] in (statuses or FINAL):
                 return shown
-            await asyncio.sleep(0.02)  # asks again; the API has no wait for executions
+            await asyncio.sleep(0.02)  # asks again; the API waits for ends only
 
 
 async def step_reached(
@@ -60,7 +61,7 @@ async def step_reached(
             shown: JSON = (await client.get(f"/executions/{execution_id}")).json()
             if by_step(shown)[step_id]["status"] in statuses:
                 return shown
-            await asyncio.sleep(0.02)  # as above
+            await asyncio.sleep(0.02)  # asks again; nothing announces this to a client yet
 
 
 def by_step(execution: JSON) -> dict[str, JSON]:

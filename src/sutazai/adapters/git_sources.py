@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -95,16 +95,39 @@ class Sources:
             raise InputError("A file:// URL names no host: file:///path/to/repository.")
         # Both sides are resolved, so that neither `..` nor a link leads elsewhere.
         real = "" if "\0" in path else os.path.realpath(path)
-        if not any(real == root or real.startswith(root + "/") for root in self._roots):
+        if not self._is_below(real):
             raise InputError(
                 "This server does not fetch that file:// URL. SUTAZAI_REPOSITORY_ROOTS lists the "
                 "folders below which it does."
             )
         if not Path(real).is_dir():
             raise InputError("There is no repository at that file:// URL.")
-        if (Path(real) / ".git").is_file():
+        git = Path(real, ".git") if Path(real, ".git").exists() else Path(real)
+        if git.is_file() or (git / "commondir").exists():
             raise InputError("A linked worktree is not fetched; name its main repository.")
+        if not all(map(self._is_below, _parts(git))):
+            raise InputError(
+                "That repository borrows from elsewhere. Every part of it must lie below the "
+                "folders that SUTAZAI_REPOSITORY_ROOTS lists."
+            )
         return Source(url=f"file://{quote(real)}", settings=(("protocol.file.allow", "always"),))
+
+    def _is_below(self, real: str) -> bool:
+        return any(real == root or real.startswith(root + "/") for root in self._roots)
+
+
+def _parts(git: Path) -> Iterator[str]:
+    """The real places that a repository reads from; its alternates' alternates are not followed."""
+    for name in ("", "HEAD", "config", "objects", "objects/pack", "packed-refs", "refs"):
+        yield os.path.realpath(git / name)
+    try:
+        borrowed = (git / "objects/info/alternates").read_bytes()
+    except OSError:
+        return
+    for line in filter(None, borrowed.splitlines()):
+        # Git takes off quotes; whoever writes them wants the line to be read in another way.
+        place = "/" if line.startswith(b'"') else os.fsdecode(line)
+        yield os.path.realpath(git / "objects" / place)
 
 
 def checked_branch(branch: str | None) -> str | None:

@@ -1,15 +1,17 @@
 """`/executions`: follow a workflow's execution, cancel, retry, pause, resume, approve."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
 from sutazai import clock
 from sutazai.api.execution_access import check_own_or
 from sutazai.api.requests import (
+    MOST_WAIT,
     Clean,
     CurrentPrincipal,
     CurrentServices,
@@ -37,7 +39,7 @@ StepId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 class ApprovalRequest(Input):
     """What a person says to a step that waits for one."""
 
-    approved: Annotated[bool, Field(strict=True)] = True
+    approved: Annotated[bool, Field(strict=True)]
     comment: Annotated[str, Field(max_length=2_000), Clean] = ""
 
 
@@ -49,10 +51,21 @@ class ApprovalRequest(Input):
     responses=errors(403, 404),
 )
 async def get_execution(
-    execution_id: ExecutionId, services: CurrentServices, principal: CurrentPrincipal
+    execution_id: ExecutionId,
+    services: CurrentServices,
+    principal: CurrentPrincipal,
+    wait: Annotated[
+        float,
+        Query(ge=0, le=MOST_WAIT, description="seconds to wait at most for the execution to end"),
+    ] = 0,
 ) -> Response:
-    """Where it stands, and each step's task, times and output. One's own, or any with `read`."""
+    """Where it stands, and each step's task, times and output. One's own, or any with `read`.
+
+    With `wait`, as soon as it has ended or the time is up.
+    """
     await check_own_or(services.workflows.executions, principal, execution_id, "read")
+    if wait > 0:
+        await services.workflows.executions.get(execution_id, wait=wait)
     return answer(_details_view(await services.workflows.executions.details(execution_id)))
 
 
@@ -160,7 +173,7 @@ async def approve_step(
     principal: Principal = needs("execute", "workflows"),
     key: IdempotencyKey = None,
 ) -> Response:
-    """The step completes, with who approved as its output; or fails, with `approved: false`."""
+    """With `approved: true` the step completes, with who approved as its output; else it fails."""
     replay = await replayable(request, key, principal=principal.actor)
     execution = await services.workflows.executions.approve(
         execution_id,
@@ -206,16 +219,16 @@ def execution_view(execution: model.Execution) -> dict[str, Any]:
 
 
 def _details_view(details: model.ExecutionDetails) -> dict[str, Any]:
-    execution, definition, runs, outputs = details
+    execution, definition, runs, outputs, made = details
     shown = execution_view(execution)
     shown["input"] = execution.input
-    if outputs is None:
+    if outputs is None or made is None:
         shown["outputs_left_out"] = True
     by_step: dict[int, list[model.Run]] = {}
     for run in runs:
         by_step.setdefault(run.position, []).append(run)
     shown["steps"] = [
-        _step_view(step, letter, by_step.get(position, []), outputs or {})
+        _step_view(step, letter, by_step.get(position, []), outputs or {}, made or {})
         for position, (step, letter) in enumerate(
             zip(definition.steps, execution.state, strict=True)
         )
@@ -224,7 +237,11 @@ def _details_view(details: model.ExecutionDetails) -> dict[str, Any]:
 
 
 def _step_view(
-    step: model.Step, letter: str, runs: list[model.Run], outputs: dict[str, str]
+    step: model.Step,
+    letter: str,
+    runs: list[model.Run],
+    outputs: Mapping[str, str],
+    made: Mapping[model.RunKey, str],
 ) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "step_id": step.step_id,
@@ -236,26 +253,29 @@ def _step_view(
     }
     if runs:
         whole, *items = runs
-        shown |= _run_view(whole, outputs)
+        shown |= _run_view(whole, outputs, made)
         shown["status"] = STATUSES[letter]
-        if whole.child_id is not None:
-            shown["execution_id"] = whole.child_id
         if whole.value is not None:
             shown["output"] = msgspec.Raw(whole.value.encode())
         if whole.items is not None:
-            shown["items"] = [{"index": one.item, **_run_view(one, outputs)} for one in items]
+            shown["items"] = [{"index": one.item, **_run_view(one, outputs, made)} for one in items]
     return shown
 
 
-def _run_view(run: model.Run, outputs: dict[str, str]) -> dict[str, Any]:
+def _run_view(
+    run: model.Run, outputs: Mapping[str, str], made: Mapping[model.RunKey, str]
+) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "status": run.status,
         "task_id": run.task_id,
         "started_at": None if run.started_at is None else clock.to_iso(run.started_at),
         "ended_at": None if run.ended_at is None else clock.to_iso(run.ended_at),
     }
-    if run.task_id in outputs:
-        shown["output"] = msgspec.Raw(outputs[run.task_id].encode())
+    if run.child_id is not None:
+        shown["execution_id"] = run.child_id
+    output = outputs.get(run.task_id or "") or made.get(model.RunKey(run.position, run.item))
+    if output is not None:
+        shown["output"] = msgspec.Raw(output.encode())
     if run.error is not None:
         shown["error"] = run.error
     return shown

@@ -194,6 +194,9 @@ async def caller_of(request: Request) -> Principal:
 
 CurrentServices = Annotated[Services, Depends(services_of)]
 CurrentPrincipal = Annotated[Principal, Depends(principal_of)]
+MOST_WAIT = 25.0
+"""Seconds that a request may wait for an end."""
+
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -13,6 +13,7 @@ from sutazai.api import task_access
 from sutazai.api.lean import LeanRoute
 from sutazai.api.rates import CountedSubmission
 from sutazai.api.requests import (
+    MOST_WAIT,
     Appointment,
     Clean,
     CurrentPrincipal,
@@ -37,7 +38,6 @@ from sutazai.tasks import model
 router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=StrictRoute)
 submissions = APIRouter(prefix="/tasks", tags=["tasks"], route_class=LeanRoute)
 
-_MOST_WAIT = 25.0
 SARIF = "application/sarif+json"
 
 
@@ -189,7 +189,7 @@ async def list_tasks(
 
 TaskId = Annotated[UUID, Path(description="the id that createTask answered with")]
 Wait = Annotated[
-    float, Query(ge=0, le=_MOST_WAIT, description="seconds to wait at most for the task to end")
+    float, Query(ge=0, le=MOST_WAIT, description="seconds to wait at most for the task to end")
 ]
 
 

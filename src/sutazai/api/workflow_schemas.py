@@ -88,11 +88,12 @@ class Execution(BaseModel):
 
 
 class ItemRun(BaseModel):
-    """One item of a `for_each`."""
+    """One item of a `for_each`; `execution_id` is what one of the type `workflow` executes."""
 
     index: int
     status: StepStatus
     task_id: str | None
+    execution_id: str | None = None
     started_at: datetime | None
     ended_at: datetime | None
     output: Any = None
@@ -100,7 +101,11 @@ class ItemRun(BaseModel):
 
 
 class StepRun(BaseModel):
-    """A step of an execution; `execution_id` is what a step of the type `workflow` executes."""
+    """A step of an execution; `execution_id` is what a step of the type `workflow` executes.
+
+    `output` is what expressions of later steps see: the task's result; the list of the items'
+    outputs; or the outputs, by name, of the steps of what was executed.
+    """
 
     step_id: str
     type: str
@@ -117,7 +122,8 @@ class StepRun(BaseModel):
 class ExecutionDetails(Execution):
     """An execution with its steps.
 
-    Outputs that are over 8 MiB together are left out: they are the results of the tasks.
+    Outputs that are over 8 MiB together are left out: they are the results of the tasks. So are
+    those that are made of several, the lists of items' outputs and the outputs of workflows below.
     """
 
     input: dict[str, Any]

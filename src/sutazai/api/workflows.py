@@ -199,7 +199,7 @@ async def update_workflow(
     operation_id="deleteWorkflow",
     summary="Delete a workflow",
     status_code=204,
-    responses=errors(403, 404),
+    responses=errors(403, 404, 409),
 )
 async def delete_workflow(
     request: Request,
@@ -207,7 +207,10 @@ async def delete_workflow(
     services: CurrentServices,
     principal: Principal = needs("write", "workflows"),
 ) -> Response:
-    """Take it away; its executions go on and can still be read."""
+    """Take it away; its executions go on and can still be read.
+
+    Not while workflows, as they are now, or schedules that are not over execute it.
+    """
     await services.workflows.definitions.delete(workflow_id, origin=origin_of(request, principal))
     return Response(status_code=204)
 
@@ -300,18 +303,19 @@ async def plan_workflow(
                     "type": step.type,
                     "agents": step.agents,
                     "cached": step.cached,
-                    "shortest_seconds": _seconds(step.shortest),
-                    "longest_seconds": _seconds(step.longest),
+                    "shortest_seconds": in_seconds(step.shortest),
+                    "longest_seconds": in_seconds(step.longest),
                 }
                 for step in plan.steps
             ],
-            "shortest_seconds": _seconds(plan.shortest),
-            "longest_seconds": _seconds(plan.longest),
+            "shortest_seconds": in_seconds(plan.shortest),
+            "longest_seconds": in_seconds(plan.longest),
         }
     )
 
 
-def _seconds(duration: int | None) -> float | None:
+def in_seconds(duration: int | None) -> float | None:
+    """A plan's time as it is shown, None where nothing is known."""
     return None if duration is None else round(duration / SECOND, 6)
 
 

@@ -144,5 +144,6 @@ class Listener(uvicorn.Server):
         """Finish what is being answered, end what would go on for ever, return from `serve`."""
         self._services.streams.close()
         self._services.tasks.end_waits()
+        self._services.workflows.executions.end_waits()
         self._services.assignments.end_waits()
         self.should_exit = True

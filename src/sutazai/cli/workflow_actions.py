@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sutazai_client import SutazAIClient
 
 _FIRST_LOOK, _SLOWER, _LAST_LOOK = 0.2, 1.2, 1.5
+_LOOK_OF_NOBODY = 20.0
 _UNKNOWN = "not known yet"
 _OF_A_DEFINITION = {"name", "description", "steps"}
 # What `show --format json` prints beside these, and may therefore come back.
@@ -188,15 +189,17 @@ def wait(execution_id: str, *, output: Format, quiet: bool, url: str | None) -> 
 def _follow(client: "SutazAIClient", execution_id: str, *, quiet: bool) -> dict[str, Any]:
     from sutazai_client import FINAL
 
-    look = _FIRST_LOOK
+    look, last = (_LOOK_OF_NOBODY, _LOOK_OF_NOBODY) if quiet else (_FIRST_LOOK, _LAST_LOOK)
     with steps_view.display(quiet=quiet) as display:
         while True:
-            execution = client.get_execution(execution_id)
+            begun = time.monotonic()
+            execution = client.get_execution(execution_id, wait=look)
             display.show(execution)
             if execution["status"] in FINAL:
                 return execution
-            time.sleep(look)
-            look = min(_LAST_LOOK, look * _SLOWER)
+            # A server that is stopping answers at once: do not ask in a tight loop.
+            time.sleep(max(0.0, _FIRST_LOOK - (time.monotonic() - begun)))
+            look = min(last, look * _SLOWER)
 
 
 def _print_end(ended: Mapping[str, Any], output: Format) -> None:

@@ -36,6 +36,11 @@ _SHOWN_AHEAD = 5
 _NEVER = "There is no due time any more; give one that is still to come"
 
 
+def scheduled_by(connection: Connection, workflow_id: str) -> list[str]:
+    """Inside a unit: the ids of the schedules that will still execute a workflow."""
+    return store.executing(connection, workflow_id)
+
+
 class Schedules:
     """The schedules, and what the engine needs of them."""
 

@@ -205,3 +205,16 @@ def firings(
         )
         for row in rows
     ]
+
+
+def executing(connection: Connection, workflow_id: str) -> list[str]:
+    """The schedules that are not over and execute a workflow, by id."""
+    query = select(SCHEDULES).where(
+        SCHEDULES.c.resource == "workflows",
+        SCHEDULES.c.status != ScheduleStatus.COMPLETED.value,
+        SCHEDULES.c.target.contains(f'"{workflow_id}"', autoescape=True),
+    )
+    found = map(_schedule, connection.execute(query))
+    return sorted(
+        one.schedule_id for one in found if one.workflow and one.workflow.workflow_id == workflow_id
+    )

@@ -1,11 +1,9 @@
 """What users do with tasks; every door (REST, CLI, later GraphQL and MCP) calls these methods."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-import msgspec
 import structlog
 
 from sutazai import clock, ids
@@ -16,7 +14,8 @@ from sutazai.engine.job import NewJob
 from sutazai.errors import Detail, ErrorCode, SutazaiError, not_found
 from sutazai.events import log
 from sutazai.events.hub import EventHub
-from sutazai.events.model import Event, NewEvent, Origin
+from sutazai.events.model import NewEvent, Origin
+from sutazai.events.waiting import Waiters
 from sutazai.limits.idempotency import Replayable
 from sutazai.tasks import dependencies, listing_store, orphans, store, waiting_store
 from sutazai.tasks.dependencies import Ends
@@ -76,7 +75,7 @@ class Tasks:
         self._check_input = check_input
         self._tracing = tracing
         self._estimator = Estimator(database=database, directory=directory)
-        self._waiters = _Waiters(hub)
+        self._waiters = Waiters(hub, id_field="task_id", ended_by=_FINAL_EVENTS)
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -243,18 +242,8 @@ class Tasks:
         return (await self._awaited(task_id, wait, _look))[0]
 
     async def _awaited(self, task_id: str, wait: float, look: _Look) -> _Seen:
-        seen = await self._see(task_id, look)
-        if wait <= 0 or seen[0].status.is_final:
-            return seen
-        async with self._waiters.waiting_for(task_id) as ended:
-            # It may have ended between the first look and the subscription.
-            seen = await self._see(task_id, look)
-            if seen[0].status.is_final:
-                return seen
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await ended.wait()
-        return await self._see(task_id, look)
+        see = partial(self._see, task_id, look)
+        return await self._waiters.ended(task_id, wait, see, lambda seen: seen[0].status.is_final)
 
     async def _see(self, task_id: str, look: _Look) -> _Seen:
         seen = await self._database.read(partial(look, task_id))
@@ -435,53 +424,3 @@ def _accepted(new: NewTask, estimate: int | None, now: int) -> Submitted:
         estimate,
         now,
     )
-
-
-class _Waiters:
-    """Whoever waits for a task to end, woken by its event; listens only while somebody does."""
-
-    def __init__(self, hub: EventHub) -> None:
-        self._hub = hub
-        self._by_task: dict[str, set[asyncio.Event]] = {}
-        self._unsubscribe: Callable[[], None] | None = None
-        self._subscribing = asyncio.Lock()
-        self._closed = False
-
-    def close(self) -> None:
-        """Wake everybody, and keep nobody waiting any more."""
-        self._closed = True
-        for waiting in self._by_task.values():
-            for event in waiting:
-                event.set()
-
-    @contextlib.asynccontextmanager
-    async def waiting_for(self, task_id: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when the task ends from now on, or there is no time to wait."""
-        event = asyncio.Event()
-        if self._closed:
-            event.set()
-        self._by_task.setdefault(task_id, set()).add(event)
-        try:
-            async with self._subscribing:
-                if self._unsubscribe is None:
-                    self._unsubscribe = await self._hub.subscribe(self._on_events)
-            yield event
-        finally:
-            waiting = self._by_task[task_id]
-            waiting.discard(event)
-            if not waiting:
-                del self._by_task[task_id]
-            if not self._by_task and self._unsubscribe is not None:
-                self._unsubscribe()
-                self._unsubscribe = None
-
-    def _on_events(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if event.event_type in _FINAL_EVENTS:
-                for waiter in self._by_task.get(_task_of(event), ()):
-                    waiter.set()
-
-
-def _task_of(event: Event) -> str:
-    task_id: str = msgspec.json.decode(event.data)["task_id"]
-    return task_id

@@ -22,6 +22,7 @@ from sutazai.workflows.model import (
     StepError,
     StepStatus,
 )
+from sutazai.workflows.resetting import reset_children, reset_items
 from sutazai.workflows.settling import Change, Settlement, approval_key, change_by_child, notice
 
 _MOST_GRAPHS = 256
@@ -112,6 +113,56 @@ class Advancer:
     ) -> None:
         """Advance a locked execution, and those above it, after runs have ended."""
         budget = budget or Budget()
+        after = self._settle(connection, execution, over, budget)
+        self.tell_parent(connection, after, budget)
+
+    def go_on(self, connection: Connection, execution: Execution, budget: Budget) -> Execution:
+        """Begin whatever may, of a locked execution that was paused."""
+        after = self._settle(connection, execution, (), budget, everything=True)
+        self.tell_parent(connection, after, budget)
+        return after
+
+    def again(
+        self, connection: Connection, execution: Execution, origin: Origin, budget: Budget
+    ) -> Execution:
+        """Do again what failed of a locked execution, and of those below it; tells no parent."""
+        execution_id = execution.execution_id
+        graph = self.graph(connection, execution.workflow_id, execution.version)
+        again = graph.to_retry(execution.state)
+        ordinary = [position for position in again if position not in graph.compensations]
+        partly = reset_items(connection, execution_id, ordinary)
+        below = reset_children(connection, execution_id, ordinary)
+        goes_on = [*partly, *(run.position for run, _ in below)]
+        anew = [position for position in again if position not in goes_on]
+        store.remove_runs(connection, execution_id, anew)
+        statuses = dict.fromkeys(anew, StepStatus.PENDING)
+        statuses |= dict.fromkeys(goes_on, StepStatus.RUNNING)
+        execution = msgspec.structs.replace(
+            execution,
+            status=ExecutionStatus.RUNNING,
+            state=with_statuses(execution.state, statuses),
+            ended_at=None,
+            error=None,
+        )
+        store.update_execution(connection, execution)
+        log.append(connection, [notice("retried", execution, origin)], now=clock.now())
+        over = []
+        for run, child in below:
+            after = self.again(connection, child, origin, budget)
+            if after.status.is_final:
+                over.append((run, change_by_child(after)))
+        return self._settle(connection, execution, over, budget, everything=True)
+
+    def _settle(
+        self,
+        connection: Connection,
+        execution: Execution,
+        over: Sequence[tuple[Run, Change]],
+        budget: Budget,
+        *,
+        everything: bool = False,
+    ) -> Execution:
+        """Write the ends of runs, and begin what they let go, or everything that may begin."""
         this = self._settlement(connection, execution, budget)
         changes: dict[int, Change] = {}
         items: dict[int, list[Change]] = {}
@@ -123,24 +174,15 @@ class Advancer:
                 changes[run.position] = change
             else:
                 items.setdefault(run.position, []).append(change)
+        if everything:
+            for position, letter in enumerate(execution.state):
+                if letter == "r" and this.graph.steps[position].for_each is not None:
+                    items.setdefault(position, [])
         for position, some in items.items():
             end = this.items_ended(position, some)
             if end is not None:
                 changes[position] = end
-        self.tell_parent(connection, this.settle(changes), budget)
-
-    def go_on(self, connection: Connection, execution: Execution, budget: Budget) -> Execution:
-        """Begin whatever may, of a locked execution that was paused or is tried again."""
-        this = self._settlement(connection, execution, budget)
-        changes = {}
-        for position, letter in enumerate(execution.state):
-            if letter == "r" and this.graph.steps[position].for_each is not None:
-                end = this.items_ended(position, ())
-                if end is not None:
-                    changes[position] = end
-        after = this.settle(changes, everything=True)
-        self.tell_parent(connection, after, budget)
-        return after
+        return this.settle(changes, everything=everything)
 
     def tell_parent(
         self, connection: Connection, execution: Execution, budget: Budget | None = None
@@ -152,11 +194,11 @@ class Advancer:
             if execution.task_id is not None:
                 self._on_execution_ended(connection, execution.execution_id)
             return
-        parent_id, position = execution.parent
+        parent_id, position, item = execution.parent
         parent = store.get_execution(connection, parent_id, lock=True)
         if parent is None or parent.status.is_final:
             return
-        for run in store.runs(connection, parent_id, positions=[position], item=-1):
+        for run in store.runs(connection, parent_id, positions=[position], item=item):
             if run.child_id == execution.execution_id:
                 self.runs_ended(connection, parent, [(run, change_by_child(execution))], budget)
 
@@ -202,7 +244,7 @@ class Advancer:
         self, connection: Connection, execution: Execution, budget: Budget
     ) -> Settlement:
         graph = self.graph(connection, execution.workflow_id, execution.version)
-        return Settlement(connection, self._tasks, graph, execution, self.begin, budget)
+        return Settlement(connection, self._tasks, graph, execution, self, budget)
 
 
 def _change(ended: TaskEnded) -> Change:

@@ -1,6 +1,6 @@
 """What users do with workflows themselves: create, read, change, delete, plan."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,6 +27,11 @@ from sutazai.workflows.model import (
     WorkflowPage,
 )
 from sutazai.workflows.settling import RESOURCE
+
+ScheduledBy = Callable[[Connection, str], list[str]]
+"""The ids of the schedules that will still execute a workflow."""
+
+_MOST_NAMED = 10
 
 
 class PlannedStep(NamedTuple):
@@ -61,12 +66,19 @@ class Definitions:
     """The definitions."""
 
     def __init__(
-        self, *, database: Database, tasks: Tasks, directory: AgentDirectory, foresees: Foresees
+        self,
+        *,
+        database: Database,
+        tasks: Tasks,
+        directory: AgentDirectory,
+        foresees: Foresees,
+        scheduled_by: ScheduledBy,
     ) -> None:
         self._database = database
         self._tasks = tasks
         self._directory = directory
         self._foresees = foresees
+        self._scheduled_by = scheduled_by
 
     async def create(
         self,
@@ -144,10 +156,17 @@ class Definitions:
         return await self._database.run(unit)
 
     async def delete(self, workflow_id: str, *, origin: Origin) -> None:
-        """Take a workflow away; what is being executed goes on, and executions can be read."""
+        """Take a workflow away; what is being executed goes on, and executions can be read.
+
+        CONFLICT where other workflows, as they are now, or schedules execute it.
+        """
 
         def unit(connection: Connection) -> None:
             workflow = existing(workflow_id, connection, lock=True)
+            _check_unused(
+                finding_store.executing(connection, workflow_id),
+                self._scheduled_by(connection, workflow_id),
+            )
             store.mark_deleted(connection, workflow_id, now=clock.now())
             _tell(connection, "deleted", workflow, origin)
 
@@ -254,34 +273,62 @@ def _with_step(definition: Definition, detail: Detail) -> Detail:
     return detail._replace(message=f"{detail.message} (in the step {name})")
 
 
+def _check_unused(workflow_ids: Sequence[str], schedule_ids: Sequence[str]) -> None:
+    users = [*workflow_ids, *schedule_ids]
+    if users:
+        named = ", ".join(users[:_MOST_NAMED])
+        more = f" and {len(users) - _MOST_NAMED} more" if len(users) > _MOST_NAMED else ""
+        message = f"It is executed by {named}{more}. Change or delete these first."
+        raise SutazaiError(ErrorCode.CONFLICT, message)
+
+
 def _check_children(connection: Connection, workflow: Workflow) -> None:
     """VALIDATION_ERROR where a workflow would execute itself, what is not there, or too deep."""
-    wrong = []
-    for number, step in enumerate(workflow.definition.steps):
-        if step.workflow_id is None:
-            continue
-        message = _problem_below(connection, step.workflow_id, workflow.workflow_id, 1)
-        if message is not None:
-            detail = Detail(f"steps.{number}.workflow_id", message)
-            wrong.append(_with_step(workflow.definition, detail))
-    if wrong:
-        raise _invalid(wrong)
+    steps = workflow.definition.steps
+    wrong = _problems_below(connection, workflow.workflow_id, _executed_by(workflow))
+    details = [
+        Detail(f"steps.{number}.workflow_id", wrong[step.workflow_id])
+        for number, step in enumerate(steps)
+        if step.workflow_id in wrong
+    ]
+    if details:
+        raise _invalid([_with_step(workflow.definition, one) for one in details])
 
 
-def _problem_below(connection: Connection, workflow_id: str, above: str, depth: int) -> str | None:
-    if workflow_id == above:
-        return "The workflow would execute itself"
-    if depth > MOST_DEPTH:
-        return f"Workflows may execute each other {MOST_DEPTH} deep"
-    child = store.get_workflow(connection, workflow_id)
-    if child is None:
-        return f"There is no workflow with the id {workflow_id!r}"
-    below = {step.workflow_id for step in child.definition.steps if step.workflow_id is not None}
-    for one in sorted(below):
-        message = _problem_below(connection, one, above, depth + 1)
-        if message is not None:
-            return message
-    return None
+def _executed_by(workflow: Workflow) -> set[str]:
+    return {step.workflow_id for step in workflow.definition.steps if step.workflow_id is not None}
+
+
+def _problems_below(connection: Connection, above: str, executed: set[str]) -> dict[str, str]:
+    """What is wrong with some of the workflows that one would execute, or with those below them.
+
+    Level by level, each in one query, however many ways lead to it.
+    """
+    # Held, so that none is deleted at the same time.
+    finding_store.hold_workflows(connection, executed)
+    wrong: dict[str, str] = {}
+    known: dict[str, Workflow] = {}
+    # What is reached at a level, each with those of `executed` that lead there.
+    level = {one: {one} for one in executed}
+    for depth in range(1, MOST_DEPTH + 2):
+        for one in finding_store.find_workflows(connection, sorted(level.keys() - known.keys())):
+            known[one.workflow_id] = one
+        following: dict[str, set[str]] = {}
+        for workflow_id, first in level.items():
+            if workflow_id == above:
+                message = "The workflow would execute itself"
+            elif depth > MOST_DEPTH:
+                message = f"Workflows may execute each other {MOST_DEPTH} deep"
+            elif workflow_id not in known:
+                message = f"There is no workflow with the id {workflow_id!r}"
+            else:
+                for child in _executed_by(known[workflow_id]):
+                    following.setdefault(child, set()).update(first)
+                continue
+            for one_of_first in first:
+                wrong.setdefault(one_of_first, message)
+        level = following
+    return wrong
 
 
 def _tell(connection: Connection, what: str, workflow: Workflow, origin: Origin) -> None:

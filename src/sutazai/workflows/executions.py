@@ -1,6 +1,6 @@
 """What users do with executions: begin, follow, cancel, retry, pause, resume, approve."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,23 +11,26 @@ from sutazai.database import Connection, Database
 from sutazai.engine import store as jobs
 from sutazai.errors import ErrorCode, SutazaiError, invalid, not_found
 from sutazai.events import log
+from sutazai.events.hub import EventHub
 from sutazai.events.model import Origin
+from sutazai.events.waiting import Waiters
 from sutazai.limits.idempotency import Replayable
 from sutazai.tasks.service import Tasks
-from sutazai.workflows import finding_store, store
+from sutazai.workflows import finding_store, outputs, store
 from sutazai.workflows.advancing import Advancer
 from sutazai.workflows.definitions import existing
 from sutazai.workflows.expressions import Budget
-from sutazai.workflows.graph import with_statuses
 from sutazai.workflows.model import (
     APPROVAL,
+    SUB_WORKFLOW,
     Execution,
     ExecutionDetails,
     ExecutionPage,
     ExecutionStatus,
-    Items,
     ItemsOf,
     Run,
+    RunKey,
+    Step,
     StepError,
     StepStatus,
 )
@@ -38,16 +41,25 @@ MOST_INPUT = 1024 * 1024
 MOST_SHOWN = 8 * 1024 * 1024
 """Characters of outputs that are shown together with an execution."""
 
+_FINAL_EVENTS = frozenset({"workflow.completed", "workflow.failed", "workflow.cancelled"})
+
 _Unit = Callable[[Connection], Execution]
 
 
 class Executions:
     """The executions of workflows."""
 
-    def __init__(self, *, database: Database, tasks: Tasks, advancer: Advancer) -> None:
+    def __init__(
+        self, *, database: Database, hub: EventHub, tasks: Tasks, advancer: Advancer
+    ) -> None:
         self._database = database
         self._tasks = tasks
         self._advancer = advancer
+        self._waiters = Waiters(hub, id_field="execution_id", ended_by=_FINAL_EVENTS)
+
+    def end_waits(self) -> None:
+        """Let go whoever waits for an execution, now and from now on: the server is stopping."""
+        self._waiters.close()
 
     async def execute(
         self,
@@ -99,9 +111,15 @@ class Executions:
 
     # --- following
 
-    async def get(self, execution_id: str) -> Execution:
-        """An execution as it is now; NOT_FOUND without it."""
-        return await self._database.read(partial(_existing, execution_id))
+    async def get(self, execution_id: str, *, wait: float = 0) -> Execution:
+        """An execution as it is now, or as soon as it has ended, waiting `wait` seconds at most.
+
+        NOT_FOUND without it.
+        """
+        look = partial(self._database.read, partial(_existing, execution_id))
+        return await self._waiters.ended(
+            execution_id, wait, look, lambda execution: execution.status.is_final
+        )
 
     async def details(self, execution_id: str) -> ExecutionDetails:
         """An execution with every step, its task and its output."""
@@ -113,8 +131,11 @@ class Executions:
         graph = self._advancer.graph(connection, execution.workflow_id, execution.version)
         runs = store.runs(connection, execution_id)
         done = [run.task_id for run in runs if run.task_id and run.status is StepStatus.COMPLETED]
-        outputs = self._tasks.read_results(connection, done, most=MOST_SHOWN)
-        return ExecutionDetails(execution, graph.definition, runs, outputs)
+        results = self._tasks.read_results(connection, done, most=MOST_SHOWN)
+        steps = graph.steps
+        several = [run.position for run in runs if _is_made(run, steps[run.position])]
+        made = outputs.read(connection, self._tasks, execution, several, most=MOST_SHOWN)
+        return ExecutionDetails(execution, graph.definition, runs, results, made)
 
     async def find(self, execution_ids: Sequence[str]) -> dict[str, Execution]:
         """Those of these executions that there are, by id."""
@@ -126,6 +147,32 @@ class Executions:
         return await self._database.read(
             partial(finding_store.find_runs, execution_ids=execution_ids)
         )
+
+    async def find_outputs(self, wanted: Sequence[tuple[str, int]]) -> list[Mapping[RunKey, str]]:
+        """For each execution and position of a step, the output that is made of several.
+
+        With those of its items; BAD_REQUEST where those of an execution are too large together.
+        """
+
+        def unit(connection: Connection) -> dict[str, dict[RunKey, str] | None]:
+            positions: dict[str, list[int]] = {}
+            for execution_id, position in wanted:
+                positions.setdefault(execution_id, []).append(position)
+            return {
+                one.execution_id: outputs.read(
+                    connection, self._tasks, one, positions[one.execution_id], most=MOST_SHOWN
+                )
+                for one in finding_store.find_executions(connection, list(positions))
+            }
+
+        found = await self._database.read(unit)
+        if None in found.values():
+            most = MOST_SHOWN // (1024 * 1024)
+            message = (
+                f"The outputs of an execution are over {most} MiB. Ask for its tasks' results."
+            )
+            raise SutazaiError(ErrorCode.BAD_REQUEST, message)
+        return [found.get(execution_id) or {} for execution_id, _ in wanted]
 
     async def find_items(self, wanted: Sequence[ItemsOf]) -> list[list[Run]]:
         """Some items of each of these steps."""
@@ -149,7 +196,7 @@ class Executions:
         """
 
         def unit(connection: Connection) -> list[Execution]:
-            found = store.page_of_executions(
+            found = finding_store.page_of_executions(
                 connection, workflow_id, limit=limit + 1, before=cursor, status=status
             )
             if not found and not finding_store.is_known(connection, workflow_id):
@@ -198,40 +245,9 @@ class Executions:
         if execution.parent is not None:
             message = f"It is a step of the execution {execution.parent[0]}; retry that one."
             raise SutazaiError(ErrorCode.CONFLICT, message)
-        return self._again(connection, execution, origin, Budget())
-
-    def _again(
-        self, connection: Connection, execution: Execution, origin: Origin, budget: Budget
-    ) -> Execution:
-        """Do again what failed of a locked execution, and of those below it."""
-        execution_id = execution.execution_id
-        graph = self._advancer.graph(connection, execution.workflow_id, execution.version)
-        again = graph.to_retry(execution.state)
-        ordinary = [position for position in again if position not in graph.compensations]
-        partly = _reset_items(connection, execution_id, ordinary)
-        below = _reset_children(connection, execution_id, ordinary)
-        goes_on = [*partly, *below]
-        anew = [position for position in again if position not in goes_on]
-        store.remove_runs(connection, execution_id, anew)
-        statuses = dict.fromkeys(anew, StepStatus.PENDING)
-        statuses |= dict.fromkeys(goes_on, StepStatus.RUNNING)
-        execution = msgspec.structs.replace(
-            execution,
-            status=ExecutionStatus.RUNNING,
-            state=with_statuses(execution.state, statuses),
-            ended_at=None,
-            error=None,
-        )
-        store.update_execution(connection, execution)
-        _tell(connection, "retried", execution, origin)
-        for child in below.values():
-            self._again(connection, child, origin, budget)
-        if below:
-            # A child that has just ended again has ended the step it was for, and maybe all.
-            execution = _existing(execution_id, connection, lock=True)
-            if execution.status.is_final:
-                return execution
-        return self._advancer.go_on(connection, execution, budget)
+        after = self._advancer.again(connection, execution, origin, Budget())
+        self._advancer.tell_parent(connection, after)
+        return after
 
     async def pause(
         self, execution_id: str, *, origin: Origin, replay: Replayable | None = None
@@ -322,6 +338,16 @@ def _existing(execution_id: str, connection: Connection, *, lock: bool = False) 
     return execution
 
 
+def _is_made(run: Run, step: Step) -> bool:
+    """Whether a step's output, or already one of its items', is made of others' by now."""
+    if run.item >= 0 or run.value is not None:
+        return False
+    if run.items is not None and step.type == SUB_WORKFLOW:
+        return True
+    is_made = run.items is not None or run.child_id is not None
+    return is_made and run.status is StepStatus.COMPLETED
+
+
 def _conflict(execution: Execution, consequence: str) -> SutazaiError:
     message = f"The execution is {execution.status}; {consequence}."
     return SutazaiError(ErrorCode.CONFLICT, message)
@@ -332,58 +358,9 @@ def _tell(connection: Connection, what: str, execution: Execution, origin: Origi
 
 
 def _children(connection: Connection, execution_id: str) -> list[str]:
-    found = store.open_runs(connection, execution_id)
-    return [run.child_id for run in found if run.child_id is not None]
-
-
-def _reset_children(
-    connection: Connection, execution_id: str, positions: list[int]
-) -> dict[int, Execution]:
-    """Make steps that executed something run again; what they executed, to be tried again."""
-    found = {}
-    for run in store.runs(connection, execution_id, positions=positions, item=-1):
-        if run.child_id is None:
-            continue
-        child = store.get_execution(connection, run.child_id, lock=True)
-        if child is None or child.status is ExecutionStatus.COMPLETED:
-            continue
-        found[run.position] = child
-        going = msgspec.structs.replace(run, status=StepStatus.RUNNING, ended_at=None, error=None)
-        store.update_runs(connection, execution_id, [going])
-    return found
-
-
-def _reset_items(connection: Connection, execution_id: str, positions: list[int]) -> list[int]:
-    """Make the items that were not completed pending again; the steps that have such."""
-    whole = [
-        run
-        for run in store.runs(connection, execution_id, positions=positions, item=-1)
-        if run.items is not None
+    """What its steps and items execute now, and not what they will go on with later."""
+    return [
+        run.child_id
+        for run in store.open_runs(connection, execution_id)
+        if run.child_id is not None and run.status is StepStatus.RUNNING
     ]
-    changed = []
-    for run in whole:
-        assert run.items is not None
-        changed.append(
-            msgspec.structs.replace(
-                run,
-                status=StepStatus.RUNNING,
-                items=Items(run.items.total, 0, 0, 0),
-                ended_at=None,
-                error=None,
-            )
-        )
-    partly = [run.position for run in whole]
-    changed += [
-        msgspec.structs.replace(
-            run,
-            status=StepStatus.PENDING,
-            task_id=None,
-            started_at=None,
-            ended_at=None,
-            error=None,
-        )
-        for run in store.runs(connection, execution_id, positions=partly)
-        if run.item >= 0 and run.status is not StepStatus.COMPLETED
-    ]
-    store.update_runs(connection, execution_id, changed)
-    return partly

@@ -44,7 +44,7 @@ class Budget:
         if self.left < 0:
             message = (
                 f"What begins together takes too long: more than {MOST_WORK_TOGETHER} steps of "
-                "expressions. Narrow what they work on, or lower for_each.concurrency."
+                "work. Narrow what its expressions work on, or lower for_each.concurrency."
             )
             raise ExpressionError(message)
 

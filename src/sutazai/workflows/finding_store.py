@@ -5,7 +5,15 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import bindparam, select, tuple_
 
 from sutazai.database import Connection
-from sutazai.workflows.model import Definition, Execution, ItemsOf, Run, Version, Workflow
+from sutazai.workflows.model import (
+    Definition,
+    Execution,
+    ExecutionStatus,
+    ItemsOf,
+    Run,
+    Version,
+    Workflow,
+)
 from sutazai.workflows.store import (
     EXECUTIONS,
     NEWEST,
@@ -39,6 +47,41 @@ def find_executions(connection: Connection, execution_ids: Sequence[str]) -> lis
     """Those of these executions that there are."""
     query = select(EXECUTIONS).where(EXECUTIONS.c.execution_id.in_(execution_ids))
     return [execution_of(row) for row in connection.execute(query)]
+
+
+def page_of_executions(
+    connection: Connection,
+    workflow_id: str,
+    *,
+    limit: int,
+    before: str | None,
+    status: ExecutionStatus | None = None,
+) -> list[Execution]:
+    """A workflow's executions, newest first, from behind the one named."""
+    query = select(EXECUTIONS).where(EXECUTIONS.c.workflow_id == workflow_id)
+    if status is not None:
+        query = query.where(EXECUTIONS.c.status == status.value)
+    order = (EXECUTIONS.c.started_at, EXECUTIONS.c.execution_id)
+    if before is not None:
+        place = select(*order).where(EXECUTIONS.c.execution_id == before)
+        row = connection.execute(place).one_or_none()
+        if row is None:
+            return []
+        query = query.where(tuple_(*order) < tuple(row))
+    query = query.order_by(*(column.desc() for column in order)).limit(limit)
+    return [execution_of(row) for row in connection.execute(query)]
+
+
+def all_runs(
+    connection: Connection, execution_ids: Sequence[str], *, limit: int
+) -> dict[str, list[Run]]:
+    """What was done for these executions, items and all, in order; so many runs at most."""
+    query = select(RUNS).where(RUNS.c.execution_id.in_(execution_ids))
+    query = query.order_by(RUNS.c.execution_id, RUNS.c.position, RUNS.c.item).limit(limit)
+    found: dict[str, list[Run]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.execution_id, []).append(run_of(row))
+    return found
 
 
 def find_runs(connection: Connection, execution_ids: Sequence[str]) -> dict[str, dict[int, Run]]:
@@ -109,3 +152,22 @@ def is_known(connection: Connection, workflow_id: str) -> bool:
     """Whether there is, or was, such a workflow."""
     query = select(WORKFLOWS.c.workflow_id).where(WORKFLOWS.c.workflow_id == workflow_id)
     return connection.execute(query).first() is not None
+
+
+def executing(connection: Connection, workflow_id: str) -> list[str]:
+    """The workflows with a step, in their newest versions, that executes this one; by id."""
+    mentions = VERSIONS.c.definition.contains(f'"{workflow_id}"', autoescape=True)
+    found = (workflow_of(row) for row in connection.execute(NEWEST.where(mentions)))
+    return sorted(
+        one.workflow_id
+        for one in found
+        if any(step.workflow_id == workflow_id for step in one.definition.steps)
+    )
+
+
+def hold_workflows(connection: Connection, workflow_ids: Iterable[str]) -> None:
+    """Lock workflows for this transaction, in the order of their ids."""
+    ids = sorted(workflow_ids)
+    if ids:
+        query = select(WORKFLOWS.c.workflow_id).where(WORKFLOWS.c.workflow_id.in_(ids))
+        connection.execute(query.order_by(WORKFLOWS.c.workflow_id).with_for_update()).all()

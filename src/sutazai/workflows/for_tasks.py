@@ -22,6 +22,7 @@ from sutazai.workflows.model import (
     SUB_WORKFLOW,
     Definition,
     ExecutionDetails,
+    RunKey,
 )
 from sutazai.workflows.settling import new_execution
 
@@ -109,7 +110,7 @@ def _misshapen(definition: Definition) -> list[Detail]:
 
 
 def _outcome(details: ExecutionDetails) -> WorkflowOutcome:
-    execution, definition, runs, outputs = details
+    execution, definition, runs, outputs, made = details
     by_position = {run.position: run for run in runs if run.item < 0}
     steps = []
     for position, step in enumerate(definition.steps):
@@ -117,6 +118,7 @@ def _outcome(details: ExecutionDetails) -> WorkflowOutcome:
         text = None
         if run is not None:
             text = run.value or (outputs or {}).get(run.task_id or "")
+            text = text or (made or {}).get(RunKey(position))
         steps.append(
             StepOutcome(
                 step_id=step.step_id,

@@ -10,6 +10,7 @@ from sutazai.errors import Detail
 from sutazai.workflows.expressions import Expression, ExpressionError, compiled
 from sutazai.workflows.model import (
     APPROVAL,
+    MOST_EXECUTIONS_AT_ONCE,
     SUB_WORKFLOW,
     Compensate,
     Definition,
@@ -220,7 +221,10 @@ def _neighbours(number: int, step: Step, positions: Mapping[str, int]) -> list[D
     return found
 
 
-_OF_TASKS = ("agent", "config", "metadata", "for_each", "retry")
+_UNUSED = {
+    APPROVAL: ("agent", "config", "metadata", "for_each", "retry", "input"),
+    SUB_WORKFLOW: ("agent", "retry", "timeout_seconds"),
+}
 
 
 def _kind(number: int, step: Step) -> list[Detail]:
@@ -229,15 +233,16 @@ def _kind(number: int, step: Step) -> list[Detail]:
     if (step.workflow_id is not None) != (step.type == SUB_WORKFLOW):
         message = f"Goes with the type {SUB_WORKFLOW!r}, and only with it"
         found.append(_detail(number, "workflow_id", message))
-    if step.type in (APPROVAL, SUB_WORKFLOW):
-        unused = [name for name in _OF_TASKS if getattr(step, name)]
-        if step.type == APPROVAL and step.input:
-            unused.append("input")
-        if step.type == SUB_WORKFLOW and step.timeout_seconds is not None:
-            unused.append("timeout_seconds")
-        found += [
-            _detail(number, name, f"A step of the type {step.type!r} has none") for name in unused
-        ]
+    each = step.for_each
+    is_workflow = step.type == SUB_WORKFLOW
+    if is_workflow and each is not None and each.concurrency > MOST_EXECUTIONS_AT_ONCE:
+        message = f"Workflows are executed for at most {MOST_EXECUTIONS_AT_ONCE} items at once"
+        found.append(_detail(number, "for_each.concurrency", message))
+    found += [
+        _detail(number, name, f"A step of the type {step.type!r} has none")
+        for name in _UNUSED.get(step.type, ())
+        if getattr(step, name)
+    ]
     return found
 
 

@@ -1,5 +1,6 @@
 """What a workflow is, what its execution is, and the words for where each step stands."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,8 @@ MOST_STEPS = 1_000
 MOST_ITEMS = 10_000
 MOST_CONCURRENCY = 1_000
 DEFAULT_CONCURRENCY = 100
+MOST_EXECUTIONS_AT_ONCE = 100
+"""Items of one step that are executed as workflows at a time; each is begun by itself."""
 MOST_DEPTH = 5
 """How deep executions may start executions."""
 DEFAULT_APPROVAL_SECONDS = 7 * 24 * 3600.0
@@ -47,7 +50,7 @@ class ExecutionStatus(StrEnum):
 
 
 class ForEach(msgspec.Struct, frozen=True, kw_only=True):
-    """One task for each of a list's items, so many at once; `items` is an expression."""
+    """Once for each of a list's items, so many at a time; `items` is an expression."""
 
     items: str
     concurrency: int = DEFAULT_CONCURRENCY
@@ -151,11 +154,25 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     items: Items | None = None
 
 
+class Parent(NamedTuple):
+    """The step that started an execution, and which of its items that is for; -1: for the step."""
+
+    execution_id: str
+    position: int
+    item: int = -1
+
+
+class RunKey(NamedTuple):
+    """A run among those of an execution."""
+
+    position: int
+    item: int = -1
+
+
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """An execution as it is stored; `state` is the graph's (see `graph`), times in microseconds.
 
-    `parent` is the execution and the position of the step that started it, `task_id` the task that
-    had it, or the one above it, executed.
+    `task_id` is the task that had it, or the one above it, executed.
     """
 
     execution_id: str
@@ -169,7 +186,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int
     ended_at: int | None
     error: StepError | None
-    parent: tuple[str, int] | None
+    parent: Parent | None
     depth: int
     task_id: str | None = None
 
@@ -201,12 +218,15 @@ class ExecutionPage(NamedTuple):
 
 
 class ExecutionDetails(NamedTuple):
-    """An execution with what was done for it; `outputs` are JSON texts by task id.
+    """An execution with what was done for it.
 
-    `outputs` is None where they are too large to be shown together.
+    `outputs` are JSON texts by task id; `made` has those that are made of several, of each step
+    that is done for items or executes a workflow, and of items that do, by position and item. Each
+    is None where they are too large to be shown together.
     """
 
     execution: Execution
     definition: Definition
     runs: list[Run]
     outputs: dict[str, str] | None
+    made: Mapping[RunKey, str] | None

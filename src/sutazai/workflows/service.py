@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from sutazai.agents.service import AgentDirectory
 from sutazai.database import Connection, Database
 from sutazai.engine.job import Handler
+from sutazai.events.hub import EventHub
 from sutazai.tasks.children import Children
 from sutazai.tasks.model import TaskEnded
 from sutazai.tasks.service import Tasks
 from sutazai.workflows.advancing import Advancer
 from sutazai.workflows.approvals import Expiry
-from sutazai.workflows.definitions import Definitions
+from sutazai.workflows.definitions import Definitions, ScheduledBy
 from sutazai.workflows.executions import Executions
 from sutazai.workflows.for_tasks import ForTasks
 from sutazai.workflows.foreseen import Foresees
@@ -21,14 +22,28 @@ class Workflows:
     """What is defined, what is executed, and what the engine and the tasks need of both."""
 
     def __init__(
-        self, *, database: Database, tasks: Tasks, directory: AgentDirectory, foresees: Foresees
+        self,
+        *,
+        database: Database,
+        hub: EventHub,
+        tasks: Tasks,
+        directory: AgentDirectory,
+        foresees: Foresees,
+        scheduled_by: ScheduledBy,
     ) -> None:
-        """`foresees` says of plans' steps whether they would be answered from the cache."""
+        """`foresees` says of plans' steps whether they would be answered from the cache.
+
+        `scheduled_by` names the schedules that execute a workflow.
+        """
         self._advancer = advancer = Advancer(tasks=tasks, on_execution_ended=self._ended)
         self.definitions = Definitions(
-            database=database, tasks=tasks, directory=directory, foresees=foresees
+            database=database,
+            tasks=tasks,
+            directory=directory,
+            foresees=foresees,
+            scheduled_by=scheduled_by,
         )
-        self.executions = Executions(database=database, tasks=tasks, advancer=advancer)
+        self.executions = Executions(database=database, hub=hub, tasks=tasks, advancer=advancer)
         for_tasks = ForTasks(
             definitions=self.definitions, executions=self.executions, advancer=advancer
         )

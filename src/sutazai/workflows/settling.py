@@ -1,7 +1,7 @@
 """What one transaction does to one execution: ends runs, begins others, writes it all."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -26,6 +26,7 @@ from sutazai.workflows.model import (
     Execution,
     ExecutionStatus,
     Items,
+    Parent,
     Run,
     Step,
     StepError,
@@ -34,6 +35,9 @@ from sutazai.workflows.model import (
 
 APPROVAL_KIND = "workflow_approval"
 RESOURCE = "workflows"
+
+# What beginning one of these takes, in the measure of `Budget`.
+_WORK_OF_ITEM, _WORK_OF_TASK, _WORK_OF_EXECUTION = 3, 40, 1_000
 
 _ENDED = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED})
 
@@ -67,6 +71,22 @@ def change_by_child(child: Execution) -> Change:
     return Change(StepStatus.FAILED, StepError(code, message))
 
 
+class Below(Protocol):
+    """Who begins executions for steps and items, and tries them again; they tell no parent."""
+
+    def begin(
+        self, connection: Connection, execution: Execution, origin: Origin, budget: Budget
+    ) -> Execution:
+        """See `Advancer.begin`."""
+        ...
+
+    def again(
+        self, connection: Connection, execution: Execution, origin: Origin, budget: Budget
+    ) -> Execution:
+        """See `Advancer.again`."""
+        ...
+
+
 class Settlement:
     """What one transaction does to one locked execution."""
 
@@ -76,14 +96,14 @@ class Settlement:
         tasks: Tasks,
         graph: Graph,
         execution: Execution,
-        begin_child: Callable[[Connection, Execution, Origin, Budget], Execution],
+        below: Below,
         budget: Budget,
     ) -> None:
         self.graph = graph
         self._connection = connection
         self._tasks = tasks
         self._execution = execution
-        self._begin_child = begin_child
+        self._below = below
         self._origin = Origin(SYSTEM.actor, execution.request_id)
         self._now = clock.now()
         self._budget = budget
@@ -106,8 +126,13 @@ class Settlement:
         if run.item < 0:
             self._tell(after)
 
-    def items_ended(self, position: int, some: Sequence[Change]) -> Change | None:
-        """Count ended items of a step and begin the next; the step's own end, if it is."""
+    def items_ended(
+        self, position: int, some: Sequence[Change], state: str | None = None
+    ) -> Change | None:
+        """Count ended items of a step and begin the next; the step's own end, if it is.
+
+        `state` is where the steps stand, if it was not written yet.
+        """
         step = self.graph.steps[position]
         assert step.for_each is not None
         execution_id = self._execution.execution_id
@@ -126,10 +151,9 @@ class Settlement:
             )
             following = batch[-1].item + 1 if len(batch) == room else total
             for one in batch:
-                if self._begin_item(step, one):
-                    running += 1
-                else:
-                    failed += 1
+                end = self._begin_item(step, one, state or self._execution.state)
+                running += end is None
+                failed += end is not None and end.status is StepStatus.FAILED
         change = None
         gives_up = failed > 0 and step.on_failure != "continue"
         if running == 0 and (following >= total or gives_up):
@@ -146,17 +170,23 @@ class Settlement:
             self.end(run, change)
         return change
 
-    def _begin_item(self, step: Step, run: Run) -> bool:
+    def _begin_item(self, step: Step, run: Run, state: str) -> Change | None:
+        """Its end, if that is at once."""
         assert run.value is not None
         place = starting.Place(run.item, msgspec.json.decode(run.value))
         run = msgspec.structs.replace(run, status=StepStatus.RUNNING, started_at=self._now)
         try:
-            draft = self._draft(step, self._execution.state, place)
+            if step.type != SUB_WORKFLOW:
+                self._drafts.append((run, self._draft(step, state, place), False))
+                return None
+            run, change = self._execute(step, run, state, place)
         except ExpressionError as error:
-            self.end(run, Change(StepStatus.FAILED, _invalid(error)))
-            return False
-        self._drafts.append((run, draft, False))
-        return True
+            change = Change(StepStatus.FAILED, _invalid(error))
+        if change is None:
+            self._changed.append(run)
+        else:
+            self.end(run, change)
+        return change
 
     # --- beginnings
 
@@ -197,10 +227,10 @@ class Settlement:
                 return self._ended_at_once(position, Change(StepStatus.SKIPPED))
             if step.type == APPROVAL:
                 return self._wait_for_person(position, step)
-            if step.type == SUB_WORKFLOW:
-                return self._execute(position, step, state)
             if step.for_each is not None:
                 return self._begin_items(position, step, state)
+            if step.type == SUB_WORKFLOW:
+                return self._begin_execution(position, step, state)
             draft = self._draft(step, state)
         except ExpressionError as error:
             return self._ended_at_once(position, Change(StepStatus.FAILED, _invalid(error)))
@@ -208,6 +238,7 @@ class Settlement:
         return StepStatus.RUNNING
 
     def _draft(self, step: Step, state: str, place: starting.Place | None = None) -> TaskDraft:
+        self._budget.spend(_WORK_OF_TASK)
         metadata = starting.metadata_of(step, self._execution, self._scope, state, place)
         return starting.draft_of(self.graph, step, self._execution, metadata)
 
@@ -216,6 +247,9 @@ class Settlement:
         items = starting.items_of(step, self._execution, self._scope, state)
         if not items:
             return self._ended_at_once(position, Change(StepStatus.COMPLETED), value="[]")
+        self._budget.spend(_WORK_OF_ITEM * len(items))
+        if step.type == SUB_WORKFLOW:
+            return self._begin_executions(position, items, state)
         at_once = items[: step.for_each.concurrency]
         drafts = [
             self._draft(step, state, starting.Place(number, item))
@@ -227,19 +261,26 @@ class Settlement:
         self._new.append(whole)
         self._tell(whole)
         for number, item in enumerate(items):
-            value = msgspec.json.encode(item).decode()
-            run = Run(
-                position=position,
-                item=number,
-                status=StepStatus.RUNNING if number < begun else StepStatus.PENDING,
-                value=value,
-                started_at=self._now if number < begun else None,
-            )
+            run = _pending_item(position, number, item)
             if number < begun:
+                run = msgspec.structs.replace(run, status=StepStatus.RUNNING, started_at=self._now)
                 self._drafts.append((run, drafts[number], True))
             else:
                 self._new.append(run)
         return StepStatus.RUNNING
+
+    def _begin_executions(self, position: int, items: list[object], state: str) -> StepStatus:
+        """One for each item: written first, because any may end as it begins."""
+        whole = self._run(position, StepStatus.RUNNING)
+        whole = msgspec.structs.replace(whole, items=Items(len(items), 0, 0, 0))
+        self._new += [whole, *(_pending_item(position, *one) for one in enumerate(items))]
+        self._tell(whole)
+        self._flush()
+        change = self.items_ended(position, (), state)
+        if change is None:
+            return StepStatus.RUNNING
+        self._note_error(position, change)
+        return change.status
 
     def _wait_for_person(self, position: int, step: Step) -> StepStatus:
         seconds = step.timeout_seconds or DEFAULT_APPROVAL_SECONDS
@@ -256,34 +297,9 @@ class Settlement:
         self._tell(run)
         return StepStatus.WAITING
 
-    def _execute(self, position: int, step: Step, state: str) -> StepStatus:
-        above = self._execution
-        metadata = starting.metadata_of(step, above, self._scope, state)
-        assert step.workflow_id is not None
-        workflow = store.get_workflow(self._connection, step.workflow_id)
-        if workflow is None:
-            message = f"There is no workflow with the id {step.workflow_id!r} any more."
-            error = StepError(ErrorCode.NOT_FOUND, message)
-            return self._ended_at_once(position, Change(StepStatus.FAILED, error))
-        if above.depth >= MOST_DEPTH:
-            message = f"Executions may start each other {MOST_DEPTH} deep; this would be deeper."
-            error = StepError(ErrorCode.CONFLICT, message)
-            return self._ended_at_once(position, Change(StepStatus.FAILED, error))
-        child = new_execution(
-            workflow.workflow_id,
-            workflow.version,
-            metadata,
-            submitted_by=above.submitted_by,
-            request_id=above.request_id,
-            parent=(above.execution_id, position),
-            depth=above.depth + 1,
-            task_id=above.task_id,
-        )
-        child = self._begin_child(self._connection, child, self._origin, self._budget)
-        run = self._run(position, StepStatus.RUNNING)
-        run = msgspec.structs.replace(run, child_id=child.execution_id)
-        if child.status.is_final:
-            change = change_by_child(child)
+    def _begin_execution(self, position: int, step: Step, state: str) -> StepStatus:
+        run, change = self._execute(step, self._run(position, StepStatus.RUNNING), state)
+        if change is not None:
             self._note_error(position, change)
             run = msgspec.structs.replace(
                 run, status=change.status, error=change.error, ended_at=self._now
@@ -291,6 +307,44 @@ class Settlement:
         self._new.append(run)
         self._tell(run)
         return run.status
+
+    def _execute(
+        self, step: Step, run: Run, state: str, place: starting.Place | None = None
+    ) -> tuple[Run, Change | None]:
+        """Begin an execution for a run, or go on with the one it had; with its end, if at once."""
+        self._budget.spend(_WORK_OF_EXECUTION)
+        if run.child_id is not None:
+            child = store.get_execution(self._connection, run.child_id, lock=True)
+            if child is not None:
+                return run, self._execute_again(child)
+        above = self._execution
+        metadata = starting.metadata_of(step, above, self._scope, state, place)
+        assert step.workflow_id is not None
+        workflow = store.get_workflow(self._connection, step.workflow_id)
+        if workflow is None:
+            message = f"There is no workflow with the id {step.workflow_id!r} any more."
+            return run, Change(StepStatus.FAILED, StepError(ErrorCode.NOT_FOUND, message))
+        if above.depth >= MOST_DEPTH:
+            message = f"Executions may start each other {MOST_DEPTH} deep; this would be deeper."
+            return run, Change(StepStatus.FAILED, StepError(ErrorCode.CONFLICT, message))
+        child = new_execution(
+            workflow.workflow_id,
+            workflow.version,
+            metadata,
+            submitted_by=above.submitted_by,
+            request_id=above.request_id,
+            parent=Parent(above.execution_id, run.position, run.item),
+            depth=above.depth + 1,
+            task_id=above.task_id,
+        )
+        child = self._below.begin(self._connection, child, self._origin, self._budget)
+        run = msgspec.structs.replace(run, child_id=child.execution_id)
+        return run, change_by_child(child) if child.status.is_final else None
+
+    def _execute_again(self, child: Execution) -> Change | None:
+        if child.status is not ExecutionStatus.COMPLETED:
+            child = self._below.again(self._connection, child, self._origin, self._budget)
+        return change_by_child(child) if child.status.is_final else None
 
     def _ended_at_once(
         self, position: int, change: Change, *, value: str | None = None
@@ -346,6 +400,16 @@ class Settlement:
         self._drafts, self._new, self._changed = [], [], []
 
 
+def _pending_item(position: int, number: int, item: object) -> Run:
+    return Run(
+        position=position,
+        item=number,
+        status=StepStatus.PENDING,
+        value=msgspec.json.encode(item).decode(),
+        started_at=None,
+    )
+
+
 def _invalid(error: ExpressionError) -> StepError:
     return StepError(ErrorCode.VALIDATION_ERROR, str(error))
 
@@ -357,7 +421,7 @@ def new_execution(
     *,
     submitted_by: str,
     request_id: str | None,
-    parent: tuple[str, int] | None = None,
+    parent: Parent | None = None,
     depth: int = 0,
     task_id: str | None = None,
 ) -> Execution:

@@ -7,14 +7,13 @@ import msgspec
 from sutazai.database import Connection
 from sutazai.tasks.model import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, TaskDraft
 from sutazai.tasks.service import Tasks
-from sutazai.workflows import store
+from sutazai.workflows import outputs, store
 from sutazai.workflows.expressions import Budget, ExpressionError, compiled, is_true
 from sutazai.workflows.graph import STATUSES, Graph
 from sutazai.workflows.model import (
     MOST_ITEMS,
-    SUB_WORKFLOW,
     Execution,
-    Run,
+    RunKey,
     Step,
     StepStatus,
 )
@@ -89,37 +88,13 @@ class Scope:
         return None if run.error is None else msgspec.structs.asdict(run.error)
 
     def _output(self, position: int) -> Any:
-        runs = store.runs(self._connection, self._execution.execution_id, positions=[position])
-        first, step = runs[0], self._graph.steps[position]
-        if step.type == SUB_WORKFLOW:
-            assert first.child_id is not None  # it completed
-            return self._outputs_of_child(first.child_id)
-        if first.value is not None:
-            return msgspec.json.decode(first.value)
-        texts = self._results([one.task_id for one in runs if one.task_id])
-        if step.for_each is not None:
-            return [_decoded(texts, one) for one in runs[1:]]
-        return _decoded(texts, first)
-
-    def _outputs_of_child(self, execution_id: str) -> dict[str, Any]:
-        child = store.get_execution(self._connection, execution_id)
-        assert child is not None  # kept as long as its parent runs
-        definition = store.get_definition(self._connection, child.workflow_id, child.version)
-        scope = Scope(self._connection, self._tasks, Graph(definition), child, self._budget)
-        steps = {one.step_id: scope._step(one.step_id, child.state) for one in definition.steps}
-        return {name: step.get("output") for name, step in steps.items()}
-
-    def _results(self, task_ids: list[str]) -> dict[str, str]:
-        texts = self._tasks.read_results(self._connection, task_ids, most=MOST_OUTPUT)
+        texts = outputs.read(
+            self._connection, self._tasks, self._execution, [position], most=MOST_OUTPUT
+        )
         if texts is None:
             most = MOST_OUTPUT // (1024 * 1024)
             raise ExpressionError(f"The output it reads is over {most} MiB.")
-        return texts
-
-
-def _decoded(texts: dict[str, str], run: Run) -> Any:
-    text = texts.get(run.task_id or "")
-    return None if text is None else msgspec.json.decode(text)
+        return msgspec.json.decode(texts[RunKey(position)])
 
 
 def is_wanted(step: Step, scope: Scope, state: str) -> bool:
@@ -128,7 +103,7 @@ def is_wanted(step: Step, scope: Scope, state: str) -> bool:
 
 
 def items_of(step: Step, execution: Execution, scope: Scope, state: str) -> list[Any]:
-    """The list that the step does one task for each of."""
+    """The list that the step is done once for each of."""
     assert step.for_each is not None
     items = scope.value_of(step.for_each.items, "for_each.items", state, most_items=MOST_ITEMS)
     if not isinstance(items, list):

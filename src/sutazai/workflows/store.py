@@ -27,6 +27,7 @@ from sutazai.workflows.model import (
     Execution,
     ExecutionStatus,
     Items,
+    Parent,
     Run,
     StepError,
     StepStatus,
@@ -72,6 +73,7 @@ EXECUTIONS = Table(
     Column("error_message", Text),
     Column("parent_id", String(64)),
     Column("parent_position", Integer),
+    Column("parent_item", Integer),
     Column("depth", SmallInteger, nullable=False),
     # The task that had it executed.
     Column("task_id", String(36)),
@@ -231,7 +233,7 @@ def get_definition(connection: Connection, workflow_id: str, version: int) -> De
 
 def add_execution(connection: Connection, execution: Execution) -> None:
     """Write a new execution."""
-    parent_id, parent_position = execution.parent or (None, None)
+    parent_id, parent_position, parent_item = execution.parent or (None, None, None)
     connection.execute(
         insert(EXECUTIONS).values(
             execution_id=execution.execution_id,
@@ -245,9 +247,19 @@ def add_execution(connection: Connection, execution: Execution) -> None:
             started_at=execution.started_at,
             parent_id=parent_id,
             parent_position=parent_position,
+            parent_item=parent_item,
             depth=execution.depth,
             task_id=execution.task_id,
         )
+    )
+
+
+def _parent_of(row: Any) -> Parent | None:
+    if row.parent_id is None:
+        return None
+    # Those that began before items could be workflows say nothing of an item.
+    return Parent(
+        row.parent_id, row.parent_position, -1 if row.parent_item is None else row.parent_item
     )
 
 
@@ -266,7 +278,7 @@ def execution_of(row: Any) -> Execution:
         started_at=row.started_at,
         ended_at=row.ended_at,
         error=error,
-        parent=None if row.parent_id is None else (row.parent_id, row.parent_position),
+        parent=_parent_of(row),
         depth=row.depth,
         task_id=row.task_id,
     )
@@ -301,29 +313,6 @@ def update_execution(connection: Connection, execution: Execution) -> None:
     )
 
 
-def page_of_executions(
-    connection: Connection,
-    workflow_id: str,
-    *,
-    limit: int,
-    before: str | None,
-    status: ExecutionStatus | None = None,
-) -> list[Execution]:
-    """A workflow's executions, newest first, from behind the one named."""
-    query = select(EXECUTIONS).where(EXECUTIONS.c.workflow_id == workflow_id)
-    if status is not None:
-        query = query.where(EXECUTIONS.c.status == status.value)
-    order = (EXECUTIONS.c.started_at, EXECUTIONS.c.execution_id)
-    if before is not None:
-        place = select(*order).where(EXECUTIONS.c.execution_id == before)
-        row = connection.execute(place).one_or_none()
-        if row is None:
-            return []
-        query = query.where(tuple_(*order) < tuple(row))
-    query = query.order_by(*(column.desc() for column in order)).limit(limit)
-    return [execution_of(row) for row in connection.execute(query)]
-
-
 # --- runs
 
 
@@ -355,8 +344,8 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 _CHANGING = (
-    "status", "task_id", "value", "started_at", "ended_at", "error_code", "error_message",
-    "items_next", "items_running", "items_failed",
+    "status", "task_id", "child_id", "value", "started_at", "ended_at",
+    "error_code", "error_message", "items_next", "items_running", "items_failed",
 )  # fmt: skip
 _UPDATE_RUN = (
     update(RUNS)

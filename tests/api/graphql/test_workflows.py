@@ -28,6 +28,9 @@ SHOW = """query($id: String!) { execution(executionId: $id) {
 } }"""
 
 
+PINGS = '[{stepId: "a", type: "ping"}]'
+
+
 def a_step(step_id: str, *depends_on: str, **more: Any) -> JSON:
     return {"stepId": step_id, "type": "ping", "dependsOn": list(depends_on), **more}
 
@@ -175,6 +178,59 @@ async def test_a_sub_workflow_is_an_execution_below_its_step(server: Server) -> 
     }
 
 
+async def test_outputs_that_are_made_of_several_are_those_of_rest(server: Server) -> None:
+    child = await created(server.developer, step("inner", metadata={}, input={"n": "input.n"}))
+    each = {"for_each": {"items": "input.numbers"}, "input": {"n": "item"}, "metadata": {}}
+    execution_id = await begun(
+        server.developer,
+        step("one", type="workflow", workflow_id=child, metadata={"n": 0}),
+        step("subs", type="workflow", workflow_id=child, **each),
+        step("tasks", **each),
+        numbers=[1, 2],
+    )
+    rest = await over(server.developer, execution_id)
+    query = """query($id: String!) { execution(executionId: $id) { steps {
+      output items { output executionId execution { status } } } } }"""
+    shown = (await ask(server.developer, query, id=execution_id))["execution"]["steps"]
+    assert [one["output"] for one in shown] == [one["output"] for one in rest["steps"]]
+    assert shown[1]["output"] == [{"inner": {"n": 1}}, {"inner": {"n": 2}}]
+    assert shown[1]["items"] == [
+        {
+            "output": one["output"],
+            "executionId": one["execution_id"],
+            "execution": {"status": "completed"},
+        }
+        for one in rest["steps"][1]["items"]
+    ]
+
+
+async def test_a_plan_is_that_of_rest(server: Server) -> None:
+    workflow_id = await created(server.developer, step("a"), step("b", "a"))
+    query = """query($id: String!, $input: JSON) { planWorkflow(workflowId: $id, input: $input) {
+      workflowId version order shortestSeconds longestSeconds
+      steps { stepId type agents cached shortestSeconds longestSeconds } } }"""
+    plan = (await ask(server.developer, query, id=workflow_id, input={"n": 1}))["planWorkflow"]
+    path = f"/workflows/{workflow_id}/plan"
+    rest = (await server.developer.post(path, json={"input": {"n": 1}})).json()
+    assert plan["order"] == rest["order"] == [["a"], ["b"]]
+    assert (plan["workflowId"], plan["version"]) == (workflow_id, 1)
+    assert [list(one.values()) for one in plan["steps"]] == [
+        [
+            one[name]
+            for name in (
+                "step_id",
+                "type",
+                "agents",
+                "cached",
+                "shortest_seconds",
+                "longest_seconds",
+            )
+        ]
+        for one in rest["steps"]
+    ]
+    assert await fields_of(server.developer, query, id=workflow_id, input=[1]) == {"input"}
+
+
 async def test_workflows_are_listed_page_by_page_changed_and_deleted(server: Server) -> None:
     ids = [await created(server.developer, step("a")) for _ in range(3)]
     listing = (
@@ -234,7 +290,8 @@ async def test_a_step_is_approved(server: Server) -> None:
     execution_id = await begun(server.developer, {"step_id": "ask", "type": "approval"})
     await step_reached(server.developer, execution_id, "ask", "waiting")
     approve = """mutation($id: String!, $step: String!) {
-      approveStep(executionId: $id, stepId: $step, comment: "fine") { status steps { output } } }"""
+      approveStep(executionId: $id, stepId: $step, approved: true, comment: "fine") {
+        status steps { output } } }"""
     assert await code_of(server.developer, approve, id=execution_id, step="b") == "NOT_FOUND"
     data = (await ask(server.developer, approve, id=execution_id, step="ask"))["approveStep"]
     assert data["status"] == "completed"
@@ -270,8 +327,8 @@ async def test_every_role_may_do_what_it_may_over_rest(server: Server, role: str
     await over(server.admin, execution_id)
     spare = await created(server.admin, step("a"))
     body = {"name": "x", "steps": [step("a")]}
-    steps = '[{stepId: "a", type: "ping"}]'
     one_workflow, one_execution = f'workflowId: "{workflow_id}"', f'executionId: "{execution_id}"'
+    approval = f'{one_execution}, stepId: "a", approved: true'
     unknown = 'executionId: "exec-0"'
     removed = f'workflowId: "{await created(server.admin, step("a"))}"'
     path = f"/executions/{execution_id}"
@@ -297,13 +354,19 @@ async def test_every_role_may_do_what_it_may_over_rest(server: Server, role: str
             "POST",
             "/workflows",
             body,
-            f'mutation {{ createWorkflow(name: "x", steps: {steps}) {{ name }} }}',
+            f'mutation {{ createWorkflow(name: "x", steps: {PINGS}) {{ name }} }}',
         ),
         (
             "PUT",
             f"/workflows/{workflow_id}",
             body,
-            f'mutation {{ updateWorkflow({one_workflow}, name: "x", steps: {steps}) {{ name }} }}',
+            f'mutation {{ updateWorkflow({one_workflow}, name: "x", steps: {PINGS}) {{ name }} }}',
+        ),
+        (
+            "POST",
+            f"/workflows/{workflow_id}/plan",
+            {},
+            f"{{ planWorkflow({one_workflow}) {{ version }} }}",
         ),
         (
             "POST",
@@ -323,8 +386,8 @@ async def test_every_role_may_do_what_it_may_over_rest(server: Server, role: str
         (
             "POST",
             f"{path}/steps/a/approve",
-            {},
-            f'mutation {{ approveStep({one_execution}, stepId: "a") {{ status }} }}',
+            {"approved": True},
+            f"mutation {{ approveStep({approval}) {{ status }} }}",
         ),
         ("DELETE", f"/workflows/{spare}", None, f"mutation {{ deleteWorkflow({removed}) }}"),
     ]

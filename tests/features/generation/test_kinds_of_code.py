@@ -159,6 +159,16 @@ CASES: dict[str, tuple[str, list[str]]] = {
             'monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b',
         ],
     ),
+    "named arguments": (
+        """
+        def tag(name: str, **attributes: str) -> str:
+            parts = [name]
+            for key in sorted(attributes):
+                parts.append(key + "=" + attributes[key])
+            return " ".join(parts)
+        """,
+        ["a="],
+    ),
     "state and laws": (
         """
         SEEN: dict[str, int] = {}

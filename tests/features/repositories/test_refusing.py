@@ -1,5 +1,6 @@
 """Which URLs and branches are never handed to git."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -126,4 +127,31 @@ async def test_a_linked_worktree_is_refused(
     (roots / "worktree/.git").write_text(f"gitdir: {tmp_path}/elsewhere\n")
     with pytest.raises(InputError, match="linked worktree"):
         async with repositories.checkout(f"file://{roots}/worktree", None):
+            pass
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+async def test_a_repository_that_borrows_from_outside_the_roots_is_refused(
+    repositories: GitRepositories, origin: Origin, roots: Path, tmp_path: Path, quote: str
+) -> None:
+    origin.commit(a_py="1")
+    outside = tmp_path / "outside"
+    origin.path.rename(outside)
+    git = outside / ".git" if (outside / ".git").exists() else outside
+    (roots / "linked").mkdir()
+    (roots / "linked/.git").symlink_to(git)
+    shutil.copytree(git, roots / "parts.git")
+    shutil.rmtree(roots / "parts.git/objects")
+    (roots / "parts.git/objects").symlink_to(git / "objects")
+    shutil.copytree(git, roots / "alternates.git")
+    shutil.rmtree(roots / "alternates.git/objects")
+    (roots / "alternates.git/objects/info").mkdir(parents=True)
+    (roots / "alternates.git/objects/info/alternates").write_text(f"{quote}{git}/objects{quote}\n")
+    for name in ("linked", "parts.git", "alternates.git"):
+        with pytest.raises(InputError, match="borrows from elsewhere"):
+            async with repositories.checkout(f"file://{roots}/{name}", None):
+                pass
+    (roots / "parts.git/commondir").write_text(f"{git}\n")
+    with pytest.raises(InputError, match="linked worktree"):
+        async with repositories.checkout(f"file://{roots}/parts.git", None):
             pass

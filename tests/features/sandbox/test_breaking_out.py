@@ -442,6 +442,25 @@ async def test_processor_time_is_limited_for_all_processes_together(python: Pyth
     assert end.limit == "cpu_seconds"
 
 
+async def test_processor_time_of_children_that_nobody_waits_for_is_limited(python: Python) -> None:
+    end = await python(
+        """
+        import os, signal, time
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        while True:
+            if os.fork() == 0:
+                while time.process_time() < 0.3: pass
+                os._exit(0)
+            try:
+                os.wait()
+            except ChildProcessError:
+                pass
+        """,
+        limits={"cpu_seconds": 2},
+    )
+    assert end.limit == "cpu_seconds"
+
+
 async def test_time_is_limited(python: Python) -> None:
     end = await python("import time; time.sleep(600)", limits={"seconds": 1})
     assert (end.limit, end.exit_code) == ("seconds", -signal.SIGKILL)

@@ -25,7 +25,7 @@ from sutazai.identity.passwords import Passwords
 from sutazai.identity.users import Users
 from sutazai.schedules import firing
 from sutazai.schedules.model import Firing, Schedule, ScheduleDraft, Timing, WorkflowCall
-from sutazai.schedules.service import Schedules
+from sutazai.schedules.service import Schedules, scheduled_by
 from sutazai.tasks.cache import PeekingCache
 from sutazai.tasks.foresight import Foresight
 from sutazai.tasks.model import TaskDraft, TaskEnded, TaskFilter
@@ -48,9 +48,10 @@ class Rig:
         monkeypatch.setattr(clock, "now", self.now)
         agent = MasterCoordinator().description
         directory = AgentDirectory(database=database, always_known=[agent])
+        hub = EventHub(database)
         self.tasks = Tasks(
             database=database,
-            hub=EventHub(database),
+            hub=hub,
             directory=directory,
             ends=_NobodyWaits(),
             check_callback_url=_accept,
@@ -62,7 +63,12 @@ class Rig:
             has_model=lambda: False,
         )
         self.workflows = Workflows(
-            database=database, tasks=self.tasks, directory=directory, foresees=foresight
+            database=database,
+            hub=hub,
+            tasks=self.tasks,
+            directory=directory,
+            foresees=foresight,
+            scheduled_by=scheduled_by,
         )
         self.hasher = Passwords(memory_kib=8, time_cost=1, parallelism=1)
         self.users = Users(database=database, hasher=self.hasher, on_change=ignore, now=self.now)

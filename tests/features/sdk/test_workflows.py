@@ -47,7 +47,7 @@ def test_a_person_approves_pauses_cancels_and_tries_again(client: SutazAIClient)
     assert ended["status"] == "failed"
     assert "not yet" in ended["error"]["message"]
     client.retry_execution(execution_id)
-    client.approve_step(execution_id, "ask")
+    client.approve_step(execution_id, "ask", approved=True)
     assert client.wait_for_execution(execution_id, timeout=60)["status"] == "completed"
 
 

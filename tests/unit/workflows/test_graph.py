@@ -177,6 +177,16 @@ def test_each_mistake_names_the_step_and_the_field() -> None:
     assert fields({"step_id": "a", "type": "workflow"}).keys() == {"steps.0.workflow_id"}
     approval = {"step_id": "a", "type": "approval", "agent": "x", "config": {"y": 1}}
     assert fields(approval).keys() == {"steps.0.agent", "steps.0.config"}
+    sub = {"step_id": "a", "type": "workflow", "workflow_id": "wf-1", "agent": "x"}
+    assert fields({**sub, "retry": {"max_attempts": 2}, "timeout_seconds": 1.0}).keys() == {
+        "steps.0.agent",
+        "steps.0.retry",
+        "steps.0.timeout_seconds",
+    }
+    each = {**sub, "agent": None, "for_each": {"items": "input.all"}, "config": {"y": 1}}
+    assert fields({**each, "input": {"n": "item"}}) == {}
+    many = {**each, "for_each": {"items": "input.all", "concurrency": 101}}
+    assert fields(many).keys() == {"steps.0.for_each.concurrency"}
 
 
 def test_expressions_are_read_when_the_workflow_is_made() -> None:

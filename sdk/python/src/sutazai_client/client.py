@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from sutazai_client.calls import given, part
 from sutazai_client.errors import SutazAIError, WaitTimeout
@@ -16,7 +17,6 @@ FINAL = frozenset({"completed", "failed", "cancelled"})
 
 _LONGEST_WAIT = 20.0
 _SHORTEST_POLL = 0.2
-_LONGEST_POLL = 1.5
 
 
 class SutazAIClient(FindingCalls):
@@ -137,18 +137,7 @@ class SutazAIClient(FindingCalls):
 
         TimeoutError after `timeout` seconds; the task goes on.
         """
-        end = time.monotonic() + timeout
-        while True:
-            begun = time.monotonic()
-            wait = min(_LONGEST_WAIT, max(0.0, end - begun))
-            task = self.get_task(task_id, wait=wait)
-            if task["status"] in FINAL:
-                return task
-            now = time.monotonic()
-            if now >= end:
-                raise WaitTimeout(f"Task {task_id} did not complete in {timeout:g} seconds")
-            # A server that is stopping answers at once: do not ask in a tight loop.
-            time.sleep(max(0.0, min(_SHORTEST_POLL, end - now) - (now - begun)))
+        return _wait(f"Task {task_id}", partial(self.get_task, task_id), timeout)
 
     def get_result(self, task_id: str, *, wait: float = 0) -> dict[str, Any]:
         """What came of a task: `status`, and `result` or `error`.
@@ -223,7 +212,10 @@ class SutazAIClient(FindingCalls):
         return self._dict("PUT", f"/workflows/{part(workflow_id)}", body=body)
 
     def delete_workflow(self, workflow_id: str) -> None:
-        """Take a workflow away; its executions go on and can be read."""
+        """Take a workflow away; its executions go on and can be read.
+
+        Conflict where other workflows or schedules execute it.
+        """
         self._transport.call("DELETE", f"/workflows/{part(workflow_id)}")
 
     def plan_workflow(
@@ -260,27 +252,21 @@ class SutazAIClient(FindingCalls):
         """Every execution of a workflow, newest first."""
         return self._pages(f"/workflows/{part(workflow_id)}/executions", "executions", {})
 
-    def get_execution(self, execution_id: str) -> dict[str, Any]:
-        """An execution with every step, its task, its times and its output."""
-        return self._dict("GET", f"/executions/{part(execution_id)}")
+    def get_execution(self, execution_id: str, *, wait: float = 0) -> dict[str, Any]:
+        """An execution with every step, its task, its times and its output.
+
+        With `wait`, as soon as it has ended or so many seconds are over, 25 at most; see
+        `wait_for_execution`.
+        """
+        params = {"wait": wait} if wait > 0 else None
+        return self._dict("GET", f"/executions/{part(execution_id)}", params=params, wait=wait)
 
     def wait_for_execution(self, execution_id: str, timeout: float = 300) -> dict[str, Any]:
         """The execution with its steps once it is completed, failed or cancelled.
 
         TimeoutError after `timeout` seconds; the execution goes on.
         """
-        end = time.monotonic() + timeout
-        pause = _SHORTEST_POLL
-        while True:
-            execution = self.get_execution(execution_id)
-            if execution["status"] in FINAL:
-                return execution
-            left = end - time.monotonic()
-            if left <= 0:
-                raise WaitTimeout(f"{execution_id} did not complete in {timeout:g} seconds")
-            time.sleep(min(pause, left))
-            # Often at first, then seldom enough for the limit on a user's requests.
-            pause = min(_LONGEST_POLL, pause * 1.2)
+        return _wait(execution_id, partial(self.get_execution, execution_id), timeout)
 
     def cancel_execution(self, execution_id: str) -> dict[str, Any]:
         """End an execution and its tasks."""
@@ -299,7 +285,7 @@ class SutazAIClient(FindingCalls):
         return self._dict("POST", f"/executions/{part(execution_id)}/resume")
 
     def approve_step(
-        self, execution_id: str, step_id: str, *, approved: bool = True, comment: str = ""
+        self, execution_id: str, step_id: str, *, approved: bool, comment: str = ""
     ) -> dict[str, Any]:
         """Let a step that waits for a person go on, or fail with `approved=False`."""
         path = f"/executions/{part(execution_id)}/steps/{part(step_id)}/approve"
@@ -460,3 +446,26 @@ class SutazAIClient(FindingCalls):
     def delete_api_key(self, key_id: str) -> None:
         """Make a key void."""
         self._transport.call("DELETE", f"/auth/keys/{part(key_id)}")
+
+
+class _Get(Protocol):
+    """Asks how something is, or how it is once it has ended."""
+
+    def __call__(self, *, wait: float) -> dict[str, Any]:
+        """Waits so many seconds at most."""
+        ...
+
+
+def _wait(what: str, get: _Get, timeout: float) -> dict[str, Any]:
+    """What `get` answers once it is completed, failed or cancelled."""
+    end = time.monotonic() + timeout
+    while True:
+        begun = time.monotonic()
+        found = get(wait=min(_LONGEST_WAIT, max(0.0, end - begun)))
+        if found["status"] in FINAL:
+            return found
+        now = time.monotonic()
+        if now >= end:
+            raise WaitTimeout(f"{what} did not complete in {timeout:g} seconds")
+        # A server that is stopping answers at once: do not ask in a tight loop.
+        time.sleep(max(0.0, min(_SHORTEST_POLL, end - now) - (now - begun)))

@@ -127,6 +127,7 @@ def _watch(child: int, limits: dict[str, Any], started: float, socket_bytes: int
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     poll.register(0, select.POLLIN)
+    usage = _Usage()
     try:
         while True:
             left = started + limits["seconds"] - time.monotonic()
@@ -136,7 +137,7 @@ def _watch(child: int, limits: dict[str, Any], started: float, socket_bytes: int
                 if descriptor == handle:
                     return None
                 os._exit(1)  # nobody waits any more, and all goes with the first process
-            memory, cpu = _usage()
+            memory, cpu = usage.look()
             memory += _sockets() * socket_bytes
             if memory > limits["memory"]:
                 return "memory"
@@ -146,21 +147,34 @@ def _watch(child: int, limits: dict[str, Any], started: float, socket_bytes: int
         os.close(handle)
 
 
-def _usage() -> tuple[int, float]:
-    """Memory in bytes and processor seconds of all that run, and of those that have ended."""
-    times = os.times()
-    memory, ticks = 0, 0
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or name == "1":
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue  # ended meanwhile
-        ticks += sum(int(field) for field in fields[11:15])
-        memory += int(fields[21]) * _PAGE
-    return memory, ticks / _TICKS + times.children_user + times.children_system
+class _Usage:
+    """What all that run use, and what those have used that ended."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, bytes], int] = {}
+        self._ended = 0
+
+    def look(self) -> tuple[int, float]:
+        """Memory in bytes, and processor seconds."""
+        times = os.times()
+        memory, ticks = 0, 0
+        seen: dict[tuple[str, bytes], int] = {}
+        for name in os.listdir("/proc"):
+            if not name.isdigit() or name == "1":
+                continue
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+            except OSError:
+                continue  # ended meanwhile
+            ticks += sum(int(field) for field in fields[11:15])
+            memory += int(fields[21]) * _PAGE
+            seen[name, fields[19]] = int(fields[11]) + int(fields[12])
+        # Whose parent does not want to know of its end is in nobody's account but this.
+        self._ended += sum(used for one, used in self._seen.items() if one not in seen)
+        self._seen = seen
+        waited_for = ticks / _TICKS + times.children_user + times.children_system
+        return memory, max(waited_for, (self._ended + sum(seen.values())) / _TICKS)
 
 
 def _sockets() -> int:

@@ -1,6 +1,6 @@
 """What the resolvers of one operation share: who asks, what was loaded, how much is left."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -17,7 +17,7 @@ from sutazai.identity.model import Principal, User
 from sutazai.limits.idempotency import HEADER, Replayable
 from sutazai.tasks.model import Task
 from sutazai.tasks.runner import MOST_RESULT_BYTES
-from sutazai.workflows.model import Definition, Execution, ItemsOf, Run, Version, Workflow
+from sutazai.workflows.model import Definition, Execution, ItemsOf, Run, RunKey, Version, Workflow
 
 
 class Context:
@@ -60,6 +60,7 @@ class Context:
         self.executions = DataLoader[str, Execution | None](self._load_executions)
         self.runs = DataLoader[str, dict[int, Run]](self._load_runs)
         self.items = DataLoader[ItemsOf, list[Run]](self._load_items)
+        self.outputs = DataLoader[tuple[str, int], Mapping[RunKey, str]](self._load_outputs)
 
     def done(self, replay: Replayable | None = None) -> None:
         """Something was changed, or an earlier answer was given for it once more."""
@@ -137,3 +138,6 @@ class Context:
 
     async def _load_items(self, wanted: list[ItemsOf]) -> Sequence[list[Run]]:
         return await self.services.workflows.executions.find_items(wanted)
+
+    async def _load_outputs(self, wanted: list[tuple[str, int]]) -> Sequence[Mapping[RunKey, str]]:
+        return await self.services.workflows.executions.find_outputs(wanted)

@@ -192,7 +192,7 @@ class WorkflowMutation:
         info: Info,
         execution_id: str,
         step_id: str,
-        approved: bool = True,
+        approved: bool,
         comment: str = "",
         idempotency_key: str | None = None,
     ) -> Execution:

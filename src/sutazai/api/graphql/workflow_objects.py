@@ -11,9 +11,10 @@ from sutazai.api.graphql.arguments import ItemListing, checked
 from sutazai.api.graphql.nodes import field, node
 from sutazai.api.graphql.objects import Info, Task, User, moment, task_of
 from sutazai.api.graphql.scalars import Json, Moment
+from sutazai.api.workflows import in_seconds
 from sutazai.errors import not_found
 from sutazai.identity.model import require
-from sutazai.workflows import model
+from sutazai.workflows import definitions, model
 from sutazai.workflows.graph import STATUSES
 
 for _status in (model.ExecutionStatus, model.StepStatus):
@@ -131,6 +132,61 @@ class WorkflowPage:
 
 
 @node
+class PlannedStep:
+    """A step before it runs; seconds within which eight of ten tasks of its type were done."""
+
+    step_id: str
+    type: str
+    agents: list[str] = strawberry.field(description="those online that could take it")
+    cached: bool | None = strawberry.field(
+        description="whether it would be answered from the result cache, as everything is now; "
+        "null where that cannot be told before it runs"
+    )
+    shortest_seconds: float | None
+    longest_seconds: float | None
+
+
+@node
+class Plan:
+    """What an execution would do.
+
+    The times of the whole are those of the longest way through it with enough agents, null where
+    nothing is known of a step's type.
+    """
+
+    workflow_id: str
+    version: int
+    order: list[list[str]] = strawberry.field(
+        description="the steps that run side by side together"
+    )
+    steps: list[PlannedStep]
+    shortest_seconds: float | None
+    longest_seconds: float | None
+
+    @classmethod
+    def of(cls, plan: definitions.Plan) -> "Plan":
+        """A plan as the graph shows it."""
+        return cls(
+            workflow_id=plan.workflow.workflow_id,
+            version=plan.workflow.version,
+            order=plan.stages,
+            steps=[
+                PlannedStep(
+                    step_id=step.step_id,
+                    type=step.type,
+                    agents=step.agents,
+                    cached=step.cached,
+                    shortest_seconds=in_seconds(step.shortest),
+                    longest_seconds=in_seconds(step.longest),
+                )
+                for step in plan.steps
+            ],
+            shortest_seconds=in_seconds(plan.shortest),
+            longest_seconds=in_seconds(plan.longest),
+        )
+
+
+@node
 class StepError:
     """Why a step, or with it an execution, failed."""
 
@@ -142,22 +198,28 @@ class StepError:
 class ItemRun:
     """One item of a step that is done for each of a list."""
 
+    of_execution: strawberry.Private[str]
     stored: strawberry.Private[model.Run]
     index: int
     status: model.StepStatus
     task_id: str | None
+    execution_id: str | None = strawberry.field(
+        description="what one of the type `workflow` executes"
+    )
     started_at: Moment | None
     ended_at: Moment | None
     error: StepError | None
 
     @classmethod
-    def of(cls, run: model.Run) -> "ItemRun":
-        """An item as the graph shows it."""
+    def of(cls, execution_id: str, run: model.Run) -> "ItemRun":
+        """An item of an execution's step as the graph shows it."""
         return cls(
+            of_execution=execution_id,
             stored=run,
             index=run.item,
             status=run.status,
             task_id=run.task_id,
+            execution_id=run.child_id,
             started_at=moment(run.started_at),
             ended_at=moment(run.ended_at),
             error=_error(run.error),
@@ -165,13 +227,18 @@ class ItemRun:
 
     @field
     async def output(self, info: Info) -> Json | None:
-        """What its agent found; null before, and where it failed."""
-        return await _output(info, self.stored)
+        """What its agent found, or what it executed put out; null before, and where it failed."""
+        return await _output(info, self.of_execution, self.stored)
 
     @field
     async def task(self, info: Info) -> Task | None:
         """The task that it is done by; one's own, or any with `read` on tasks."""
         return await _task(info, self.task_id)
+
+    @field
+    async def execution(self, info: Info) -> "Execution | None":
+        """What one of the type `workflow` executes."""
+        return await _execution(info, self.execution_id)
 
 
 @node
@@ -194,13 +261,17 @@ class StepRun:
 
     @field
     async def output(self, info: Info) -> Json | None:
-        """What its agent found, or who approved; null before, and where it failed."""
+        """What expressions of later steps see; null before, and where it failed.
+
+        What its agent found, or who approved; the list of the items' outputs; or the outputs of
+        the steps of what it executed, by name.
+        """
         if self.run is None:
             return None
         if self.run.value is not None:
             info.context.charge_characters(len(self.run.value))
             return Json(msgspec.Raw(self.run.value.encode()))
-        return await _output(info, self.run)
+        return await _output(info, self.of_execution, self.run)
 
     @field
     async def items(self, info: Info, limit: int = 100, after: int = -1) -> list[ItemRun] | None:
@@ -211,7 +282,8 @@ class StepRun:
         context = info.context
         context.charge_steps(min(asked.limit, self.run.items.total))
         wanted = model.ItemsOf(self.of_execution, self.position, asked.after + 1, asked.limit)
-        return [ItemRun.of(one) for one in await context.items.load(wanted)]
+        found = await context.items.load(wanted)
+        return [ItemRun.of(self.of_execution, one) for one in found]
 
     @field
     async def task(self, info: Info) -> Task | None:
@@ -221,9 +293,7 @@ class StepRun:
     @field
     async def execution(self, info: Info) -> "Execution | None":
         """What a step of the type `workflow` executes."""
-        if self.execution_id is None:
-            return None
-        return Execution.of(await execution_of(info, self.execution_id))
+        return await _execution(info, self.execution_id)
 
 
 @node
@@ -347,10 +417,20 @@ def _error(error: model.StepError | None) -> StepError | None:
     return None if error is None else StepError(code=error.code, message=error.message)
 
 
-async def _output(info: Info, run: model.Run) -> Json | None:
-    if run.task_id is None or run.status is not model.StepStatus.COMPLETED:
+async def _execution(info: Info, execution_id: str | None) -> Execution | None:
+    if execution_id is None:
         return None
-    text = await info.context.results.load(run.task_id)
+    return Execution.of(await execution_of(info, execution_id))
+
+
+async def _output(info: Info, execution_id: str, run: model.Run) -> Json | None:
+    if run.status is not model.StepStatus.COMPLETED:
+        return None
+    if run.task_id is not None:
+        text = await info.context.results.load(run.task_id)
+    else:
+        made = await info.context.outputs.load((execution_id, run.position))
+        text = made.get(model.RunKey(run.position, run.item))
     if text is None:
         return None
     info.context.charge_characters(len(text))

@@ -1,5 +1,9 @@
 """What can be asked about workflows and executions."""
 
+from typing import Annotated
+
+import strawberry
+
 from sutazai.api.graphql.arguments import (
     ExecutionListing,
     WorkflowListing,
@@ -9,13 +13,16 @@ from sutazai.api.graphql.arguments import (
 )
 from sutazai.api.graphql.nodes import field, node
 from sutazai.api.graphql.objects import Info
+from sutazai.api.graphql.scalars import Json
 from sutazai.api.graphql.workflow_objects import (
     Execution,
     ExecutionPage,
+    Plan,
     Workflow,
     WorkflowPage,
     execution_of,
 )
+from sutazai.api.workflows import ExecuteRequest
 from sutazai.identity.model import require
 
 
@@ -45,6 +52,25 @@ class WorkflowQuery:
         return WorkflowPage(
             workflows=[Workflow.of(one) for one in page.workflows], next_cursor=page.next_cursor
         )
+
+    @field
+    async def plan_workflow(
+        self,
+        info: Info,
+        workflow_id: str,
+        input_: Annotated[Json | None, strawberry.argument(name="input")] = None,
+    ) -> Plan:
+        """What an execution with this input would do; executes nothing.
+
+        Takes `read` on workflows.
+        """
+        context = info.context
+        require(context.principal, "read", "workflows")
+        asked = workflow_id_of(workflow_id)
+        request = checked(ExecuteRequest, input={} if input_ is None else input_)
+        plan = await context.services.workflows.definitions.plan(asked, request.input)
+        context.charge_steps(len(plan.steps))
+        return Plan.of(plan)
 
     @field
     async def execution(self, info: Info, execution_id: str) -> Execution:

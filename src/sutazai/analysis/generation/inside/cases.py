@@ -140,7 +140,9 @@ def written(target: Target, given: dict[str, str]) -> str:
     """Arguments as a person writes them: required ones by position, options by name."""
     parts: list[str] = []
     by_name = False
-    takes_more = any(slot.variadic and slot.name in given for slot in target.slots)
+    takes_more = any(
+        slot.variadic and slot.positional and slot.name in given for slot in target.slots
+    )
     for slot in target.slots:
         if slot.name.startswith("$"):
             continue

@@ -30,6 +30,7 @@ from sutazai.analysis.generation.inside.values import (
     MODULE,
     Instances,
     files,
+    keywords,
     numbers,
     streams,
     strings,
@@ -196,7 +197,8 @@ class Subject:
         if target is not None and takes_its_own(name):
             for slot in target.slots:
                 own = self.receivers(owner)
-                slot.pool = list(dict.fromkeys([*own, "1", "'abc'", *slot.pool[:4]]))
+                bases = [one for one in GENERIC if type(_literal(one)) in kind.__mro__]
+                slot.pool = list(dict.fromkeys([*own, *bases, "1", "'abc'", *slot.pool[:4]]))
             if name == "__hash__":
                 target.slots = [Slot("other", self.receivers(owner))]
         if target is not None and form == "with":
@@ -323,6 +325,11 @@ class Subject:
                 hint = None
             guess = guessed.get(parameter.name, Guess())
             if parameter.kind is parameter.VAR_KEYWORD:
+                values = values_for(hint, words, self._instances) if hint else ["1", "'abc'"]
+                pool = keywords(words, values, set(signature.parameters))
+                slots.append(
+                    Slot(parameter.name, pool, required=False, positional=False, variadic=True)
+                )
                 continue
             if parameter.kind is parameter.VAR_POSITIONAL:
                 pool = values_for(hint, words, self._instances) if hint else list(GENERIC)
@@ -331,6 +338,8 @@ class Subject:
                 continue
             default = parameter.default
             required = default is parameter.empty
+            if parameter.name.startswith("_") and not required:
+                continue  # for the module's own use
             pool = self._pool(hint, guess, words, None if required else default)
             slots.append(
                 Slot(
@@ -451,10 +460,15 @@ def _is_like(expression: str, default: Any) -> bool:
     """Whether somebody might give this where the default says what kind of thing it is."""
     if not isinstance(default, bool | int | float | str | bytes):
         return True
+    return type(_literal(expression)) in (type(default), type(None))
+
+
+def _literal(expression: str) -> Any:
+    """What a literal stands for; an object of its own for any other expression."""
     try:
-        return type(ast.literal_eval(expression)) in (type(default), type(None))
+        return ast.literal_eval(expression)
     except ValueError:
-        return False
+        return object()
 
 
 def _fits(expression: str, hint: Any) -> bool:

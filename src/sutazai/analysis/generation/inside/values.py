@@ -7,6 +7,7 @@ import enum
 import fractions
 import inspect
 import io
+import keyword
 import os
 import pathlib
 import re
@@ -179,6 +180,14 @@ def files(words: Words) -> list[str]:
     found += [f'stored(tmp_path / "input.bin", {one!r})' for one in words.blobs[:4]]
     found += [f'written(tmp_path / "input.txt", {one!r})' for one in words.strings[:4]]
     return [*found, "tmp_path / 'missing.txt'"]
+
+
+def keywords(words: Words, values: list[str], taken: set[str]) -> list[str]:
+    """Arguments by names that the code looks for, and by names of no meaning."""
+    known = [word for word in words.strings if word.isidentifier() and not keyword.iskeyword(word)]
+    names = [name for name in ("a", "b", *known[:4]) if name not in taken]
+    single = [f"{name}={values[at % len(values)]}" for at, name in enumerate(names)]
+    return [*single[:1], ", ".join(single[:2]), *single[1:]]
 
 
 def numbers(words: Words, *, whole: bool) -> list[str]:
