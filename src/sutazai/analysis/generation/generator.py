@@ -18,6 +18,7 @@ _REQUEST, _RESULT = "request.json", "result.json"
 # Both runs keep their time themselves; this is for the one whose module prevents it.
 _GRACE_SECONDS = 10.0
 _LEAST_PROOF = 1.0
+_OF_THE_TIME = 0.97  # the rest goes by before and after a sandbox's program
 _PARALLEL = 2
 _MOST_MUTANTS = 400
 
@@ -134,7 +135,7 @@ class TestGenerator:
             failure = generated.failure or "nothing in it gives a result that can be asserted"
             untested = _untested(module, generated.routines)
             return ModuleTests(module=module, failure=failure, untested=untested)
-        left = max(_LEAST_PROOF, options.seconds - took)
+        left = max(_LEAST_PROOF, _OF_THE_TIME * options.seconds - took)
         verified, _ = await self._run(
             module, place, "verifying", _proof(module, generated.source, left), left, _Verified
         )

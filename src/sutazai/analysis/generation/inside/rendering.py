@@ -119,7 +119,7 @@ class Renderer:
             ]
         if taken:
             before += [
-                f"# pytest has loaded a {top} of its own: it makes way for the one tested.",
+                f"# pytest has loaded {top} for itself: it makes way for the one tested.",
                 f"for name in [name for name in sys.modules if name.split('.')[0] == {top!r}]:",
                 "    del sys.modules[name]",
             ]

@@ -338,6 +338,8 @@ class Subject:
                 continue
             default = parameter.default
             required = default is parameter.empty
+            if parameter.name.startswith("_") and not required:
+                continue  # for the module's own use
             pool = self._pool(hint, guess, words, None if required else default)
             slots.append(
                 Slot(
