@@ -32,6 +32,7 @@ from sutazai.tasks.service import Tasks
 from sutazai.telemetry.instruments import Instruments
 from sutazai.telemetry.tracing import Tracing
 from sutazai.workflows import approvals
+from sutazai.workflows.model import APPROVAL, SUB_WORKFLOW
 from sutazai.workflows.service import Workflows
 
 CHORES = (recurring.CONSUMER, callback_jobs.CONSUMER, approvals.CONSUMER, firing.CONSUMER)
@@ -160,7 +161,8 @@ def make_outside(
         database=database,
         directory=directory,
         built_in=[agent.description.agent_id for agent in builtin],
-        reserved=[queue for one in CHORES for queue in one.queues],
+        # What the server does itself: its chores, and the steps that are no agent's.
+        reserved=[APPROVAL, SUB_WORKFLOW, *(queue for one in CHORES for queue in one.queues)],
         on_removed=assignments.give_back,
     )
     return assignments, outside

@@ -135,7 +135,8 @@ async def test_who_heard_nothing_yet_resumes_from_where_it_began(
 ) -> None:
     monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", beats)
     before = await submit(server.user)
-    await ended(server.user, before["task_id"])
+    async with listening(port, server.user, "?last_event_id=0") as stream:
+        await stream.until("task.completed", before["task_id"])
     async with listening(port, server.user, "?events=task.*") as stream:
         first = await stream.next()
         if beats < 1:

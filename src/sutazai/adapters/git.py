@@ -30,6 +30,7 @@ from sutazai.analysis.repositories import Checkout, Range, RepositoryUnavailable
 from sutazai.analysis.workspace import Skipped
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_SHORTENED = re.compile(r"[0-9a-f]{4,39}")
 _OLDEST_GIT = (2, 37)
 _NEW, _TREE, _NOTE, _LOCK = "new-", "tree", "note", "lock"
 _FETCHED = "refs/fetched/it"
@@ -201,6 +202,8 @@ class GitRepositories:
         ref = next((ref for ref in wanted if ref in refs), None)
         if ref is None:
             told = "is empty" if branch is None else f"has no branch, tag or commit {branch!r}"
+            if branch is not None and _SHORTENED.fullmatch(branch):
+                told += "; a commit is named by its whole id"
             raise InputError(f"The repository {told}.")
         commit = refs.get(f"{ref}^{{}}", refs[ref])
         if not _COMMIT.fullmatch(commit):

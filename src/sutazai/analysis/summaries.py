@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from sutazai.analysis.globs import InputError
-from sutazai.analysis.reading import take
+from sutazai.analysis.reading import Taken, take
 from sutazai.analysis.reviewer import Reviewable
 
 _BLOCK = 150
@@ -96,9 +96,9 @@ def summarise(wanted: Text) -> Summary:
 
 
 def _read(what: Reviewable | None) -> str:
-    taken = take(what) if what is not None else None
-    if taken is None or not taken.sources:
-        raise InputError("There is no text to summarise.")
+    taken = take(what) if what is not None else Taken()
+    if not taken.sources:
+        raise taken.nothing("text to summarise")
     return "\n\n".join(source.text for source in taken.sources)
 
 

@@ -155,7 +155,7 @@ def _answer(made: Diagnosis, unavailable: str, given: Given) -> dict[str, Any]:
         "reproduced": made.reproduced,
         "metrics": {"files_analyzed": made.files, "suspects": len(made.suspects)},
         "skipped": msgspec.to_builtins(made.skipped),
-        "unparsed": made.unparsed,
+        "unparsed": msgspec.to_builtins(made.unparsed),
         "repository": given.repository,
         "model": None,
     }

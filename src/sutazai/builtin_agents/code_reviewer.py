@@ -168,7 +168,7 @@ def summarise(findings: Sequence[Finding]) -> str:
 def nothing_reviewed(result: ReviewResult) -> str:
     """Why there was nothing to review, for the user."""
     if not result.skipped:
-        return "There is no file in what was named, and so nothing to review."
+        return "What is to be looked at is empty: there is no file in it."
     reasons = "; ".join(f"{item.file}: {item.reason}" for item in result.skipped[:3])
     more = f"; and {result.skipped_total - 3} more" if result.skipped_total > 3 else ""
     return f"Nothing that was named can be reviewed ({reasons}{more})."

@@ -28,6 +28,7 @@ from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.reviewer import Reviewer, ReviewResult
 from sutazai.analysis.sandbox import Sandbox
 from sutazai.builtin_agents.code_input import CodeInput, Given
+from sutazai.builtin_agents.code_reviewer import nothing_reviewed
 from sutazai.builtin_agents.model_comments import asks_model
 from sutazai.builtin_agents.model_review import ModelReview
 from sutazai.builtin_agents.unread import with_unread
@@ -78,6 +79,8 @@ class PerformanceAnalyst:
         async with self._code.opened(metadata) as given:
             command = _command(metadata, given)
             result = await self._reviewer.review(given.what, context.cache)
+            if command is None:
+                _check_has_python(result)
             await context.progress(30, files=len(result.files))
             measurement = await self._pool.call(measure, given.what)
             await context.progress(50, files=len(result.files))
@@ -125,6 +128,14 @@ def _number(metadata: Mapping[str, Any], field: str, default: float, most: float
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= most:
         raise AgentError(f"`{field}` must be a number from 1 to {most:g}.")
     return float(value)
+
+
+def _check_has_python(result: ReviewResult) -> None:
+    """InputError where there is nothing whose cost could be judged."""
+    if not result.files:
+        raise InputError(nothing_reviewed(result))
+    if all(review.only_scanned for review in result.files):
+        raise InputError("There is no Python file in what the task names, nor a `command` to run.")
 
 
 def _issues(result: ReviewResult, shares: "_Shares") -> list[Finding]:

@@ -1,5 +1,6 @@
 """JMESPath, strict and bounded: a path that leads nowhere is an error, and so is too much work."""
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,9 @@ MOST_WORK_TOGETHER = 500_000
 """The same, of all that begins in one transaction, which others wait for; see `Budget`."""
 MOST_TEXT = 4 * 1024 * 1024
 """Characters that one function may make of others."""
+
+OF_A_STEP = ("output", "status", "error")
+"""What an expression can read of a step; see `steps` in docs/guides/workflow.md."""
 
 Node = Any
 
@@ -52,7 +56,7 @@ class Expression:
         """ExpressionError where it is no JMESPath, or names steps in a way that cannot be checked.
 
         So is a function that there is not, or that takes other arguments. Steps are named one by
-        one: `steps.build.output`, or `steps."1".output`.
+        one, with what there is of a step: `steps.build.output`, or `steps."1".output`.
         """
         self.text = text
         if len(text) > LONGEST:
@@ -97,6 +101,7 @@ class Expression:
                         names.add("steps")
                         steps.add(second["value"])
                         children = children[2:]
+                        _check_part(children)
                         todo += [(child, False) for child in children]
                         continue
                     todo.append((first, at_top))
@@ -144,6 +149,13 @@ class Expression:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ExpressionError(f"{self.text!r} cannot be evaluated: {reason}") from None
         return value
+
+
+def _check_part(after: list[Node]) -> None:
+    """ExpressionError where what follows a step's name is a word that no step has."""
+    if after and after[0]["type"] == "field" and after[0]["value"] not in OF_A_STEP:
+        there = ", ".join(OF_A_STEP)
+        raise ExpressionError(f"A step has {there}, and no {after[0]['value']!r}.")
 
 
 def _check_functions(tree: Node) -> None:
@@ -220,7 +232,7 @@ class _Strict(_Base):  # type: ignore[misc]  # its stubs are narrower than what 
             raise ExpressionError(message)
 
     def charge(self, value: Any) -> None:
-        """Spend what it costs to walk over a value."""
+        """Spend what it costs to walk over a value; ExpressionError where JSON cannot hold it."""
         todo = [value]
         while todo:
             one = todo.pop()
@@ -232,6 +244,9 @@ class _Strict(_Base):  # type: ignore[misc]  # its stubs are narrower than what 
                 todo += one
             elif isinstance(one, str):
                 self._spend(0.1 + len(one) / 1_000)
+            elif isinstance(one, float) and not math.isfinite(one):
+                # It would be recorded as null, as though nothing had been there.
+                raise ExpressionError("It comes to a number that is too large for JSON.")
 
     def _project(self, node: Node, value: Any) -> Any:
         base = self.visit(node["children"][0], value)
@@ -318,4 +333,11 @@ class _Strict(_Base):  # type: ignore[misc]  # its stubs are narrower than what 
                 made = len(glue) * len(parts) + sum(len(p) for p in parts if isinstance(p, str))
                 if made > MOST_TEXT:
                     raise ExpressionError("join would make a text that is too long.")
-        return self._functions.call_function(node["value"], arguments)
+        made = self._functions.call_function(node["value"], arguments)
+        if isinstance(made, float) and not math.isfinite(made):
+            if node["value"] == "to_number":  # of 'nan' or '1e999', which are no numbers in JSON
+                return None
+            raise ExpressionError(
+                f"{node['value']}() comes to a number that is too large for JSON."
+            )
+        return made

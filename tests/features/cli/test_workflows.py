@@ -193,7 +193,7 @@ def test_a_workflow_is_scheduled_with_its_input(logged_in: Run, folder: Path) ->
     assert decoded(made)["workflow"] == {"workflow_id": workflow_id, "input": {"word": "hello"}}
     # Ids and times stay whole, so that they can be copied, however narrow the terminal.
     listed = logged_in("schedule", "list").stdout
-    whole = rf"^{decoded(made)['schedule_id']} +active +2[0-9-]{9} [0-9:]{5} +once +once *$"
+    whole = rf"^{decoded(made)['schedule_id']} +active +2[0-9-]{{9}} [0-9:]{{5}} +once +once *$"
     assert re.search(whole, listed, re.MULTILINE), listed
 
 

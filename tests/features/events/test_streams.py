@@ -67,7 +67,9 @@ async def types(subscription: Subscription, count: int) -> list[str]:
 async def test_a_new_subscriber_hears_what_comes_from_now_on(
     database: Database, fan: EventStreams
 ) -> None:
-    await write(database, event(0))
+    async with fan.subscribe(ALL, EVERYTHING) as before:
+        await write(database, event(0))
+        await heard(before, 1)
     async with fan.subscribe(ALL, EVERYTHING) as subscription:
         start = subscription.position
         assert start > 0

@@ -67,3 +67,20 @@ async def given(server: Server, agent: Joined, **more: Any) -> tuple[JSON, JSON]
     """A task for an agent, and the assignment in which it has got it."""
     task = await submit(server.admin, agent.type, **more)
     return task, await agent.claim_one(wait=20)
+
+
+async def events_about(server: Server, **wanted: str) -> list[str]:
+    """The types of all events whose data has these values, oldest first."""
+    found: list[str] = []
+    after = 0
+    while True:
+        query = {"after": after, "limit": 1000}
+        page = (await server.admin.get("/events", params=query)).json()
+        found += [
+            event["event_type"]
+            for event in page["events"]
+            if wanted.items() <= event["data"].items()
+        ]
+        if not page["events"]:
+            return found
+        after = page["next_after"]

@@ -120,6 +120,7 @@ async def test_a_range_of_a_shallow_workspace_says_that_commits_may_be_missing(
     ("base", "words"),
     [
         ("nowhere", "no branch, tag or commit 'nowhere'"),
+        ("0123abc", "'0123abc'; a commit is named by its whole id"),
         ("main~9", "no commit 'main~9'"),
         ("main~101", "more than 100 commits back"),
         ("--upload-pack=x", "`base` must be the name"),

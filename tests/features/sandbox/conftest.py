@@ -12,6 +12,22 @@ from sutazai.analysis.sandbox import SandboxEnd, SandboxLimits, SandboxRun
 
 Python = Callable[..., Awaitable[SandboxEnd]]
 
+TRIES = """
+import errno
+def tried(what, act):
+    try:
+        act()
+    except OSError as error:
+        print(what, errno.errorcode.get(error.errno, error))
+    else:
+        print(what, "went through")
+"""
+
+
+def said(code: bytes) -> dict[str, str]:
+    """What each try said, by its name."""
+    return dict(line.split(maxsplit=1) for line in code.decode().splitlines())
+
 
 @pytest.fixture
 def kept_out(tmp_path: Path) -> Path:

@@ -23,6 +23,7 @@ from sutazai.schedules.model import (
     Schedule,
     ScheduleStatus,
 )
+from sutazai.workflows import store as workflow_store
 from tests.features.schedules.conftest import HOUR, MINUTE, START, Rig
 
 
@@ -168,7 +169,10 @@ async def test_a_deleted_owners_schedule_is_paused(rig: Rig) -> None:
 async def test_a_workflow_that_is_gone_is_told_of_in_the_history(rig: Rig) -> None:
     workflow_id = await rig.workflow()
     schedule = await rig.schedule(await rig.user(), workflow=workflow_id)
-    await rig.workflows.definitions.delete(workflow_id, origin=SYSTEM)
+    # It was deleted at the moment at which the schedule was made; later that is refused.
+    await rig.database.run(
+        partial(workflow_store.mark_deleted, workflow_id=workflow_id, now=rig.now())
+    )
     async with rig.running():
         rig.leap(MINUTE)
         [refused] = await rig.history(schedule, 1)

@@ -8,7 +8,11 @@ import pytest
 
 from sutazai.adapters.sandbox import LinuxSandbox
 from sutazai.agents.contract import Agent, AgentError
+from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
+from sutazai.analysis.protocol import Place
+from sutazai.analysis.reviewer import Reviewable
+from sutazai.analysis.summaries import Text, summarise
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.code_reviewer import CodeReviewer
 from sutazai.builtin_agents.dependency_auditor import DependencyAuditor
@@ -138,7 +142,7 @@ async def test_a_folder_without_files_is_not_called_the_workspace(
     pool: AnalysisPool, workspace: Path
 ) -> None:
     (workspace / "empty").mkdir()
-    with pytest.raises(AgentError, match="no file in what was named"):
+    with pytest.raises(AgentError, match="is empty: there is no file in it"):
         await handled("code_review", pool, workspace, file="empty")
 
 
@@ -164,3 +168,23 @@ async def test_of_other_languages_no_more_is_said_than_was_looked_for(
     result = await handled("code_review", pool, workspace, file="good.py")
     assert result["metrics"]["files_only_scanned"] == 0
     assert result["summary"] == "Found no issues"
+
+
+async def test_where_there_is_no_python_no_costs_are_found_not_to_be_there(
+    pool: AnalysisPool, workspace: Path
+) -> None:
+    (workspace / "notes.txt").write_text("Slow, slow, slow.\n")
+    (workspace / "large.py").write_text("x = 1\n" * 600_000)
+    for file, words in (
+        ("notes.txt", "no Python file in what the task names, nor a `command`"),
+        ("large.py", r"can be reviewed \(/large\.py: larger than"),
+    ):
+        with pytest.raises(AgentError, match=words):
+            await handled("performance_analysis", pool, workspace, file=file)
+
+
+def test_why_there_is_no_text_to_summarise_is_told(workspace: Path) -> None:
+    (workspace / "picture.bin").write_bytes(b"\x00\x01")
+    what = Reviewable(place=Place(root=str(workspace)), patterns=("picture.bin",))
+    with pytest.raises(InputError, match=r"no text to summarise .*\(/picture\.bin: binary\)"):
+        summarise(Text(what=what))

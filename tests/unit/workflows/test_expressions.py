@@ -85,6 +85,28 @@ def test_what_is_no_expression_is_refused(text: str) -> None:
         Expression(text).evaluate(SCOPE)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["steps.a.otput", "steps.a.output_.x || `1`", "[input.x, steps.a.result.y]"],
+)
+def test_what_no_step_has_is_refused_before_anything_runs(text: str) -> None:
+    with pytest.raises(ExpressionError, match="A step has output, status, error, and no"):
+        Expression(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["sum(input)", "{x: [sum(input)]}", "`1e999`", "sum(input) > `1`", "avg(input)"]
+)
+def test_a_number_that_json_cannot_hold_is_an_error_and_not_null(text: str) -> None:
+    with pytest.raises(ExpressionError, match="too large for JSON"):
+        Expression(text).evaluate({"input": [1e308, 1e308]})
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1e999", "one"])
+def test_what_is_no_number_in_json_is_made_null_by_to_number(text: str) -> None:
+    assert Expression(f"to_number('{text}') || `7`").evaluate({}) == 7
+
+
 def test_the_steps_that_an_expression_reads_are_known() -> None:
     found = compiled('steps.a.output.x[?y == steps.b].z | {q: steps."c d".status}')
     assert found.steps == {"a"}

@@ -15,6 +15,7 @@ from sutazai.analysis.diagnosis.suspects import Suspect, Suspects
 from sutazai.analysis.diagnosis.tracebacks import Failure, Frame, parse_failures
 from sutazai.analysis.documentation.bodies import code
 from sutazai.analysis.globs import InputError
+from sutazai.analysis.protocol import Unparsed
 from sutazai.analysis.quoting import quoted
 from sutazai.analysis.reading import Taken, take
 from sutazai.analysis.reviewer import Reviewable
@@ -89,7 +90,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     suspects: list[Suspect]
     reproduced: bool | None
     skipped: list[Skipped]
-    unparsed: list[str]
+    unparsed: list[Unparsed]
     files: int
 
 

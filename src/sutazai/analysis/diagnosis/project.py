@@ -7,6 +7,7 @@ import msgspec
 
 from sutazai.analysis.diagnosis.tracebacks import Frame
 from sutazai.analysis.parsing import Module, parse
+from sutazai.analysis.protocol import Unparsed
 from sutazai.analysis.redaction import Redactor
 from sutazai.analysis.source import Source, SourceError, excerpt
 
@@ -49,13 +50,15 @@ class Project:
         from sutazai.analysis.rules.secrets import find_secrets
 
         self.files: dict[str, File] = {}
-        self.unparsed: list[str] = []
+        self.unparsed: list[Unparsed] = []
         self._functions: dict[str, list[tuple[File, AnyFunction]]] = {}
         for source in sources:
             try:
                 module = parse(source)
             except SourceError as error:
-                self.unparsed.append(f"{source.file}: line {error.line}: {error.reason}")
+                self.unparsed.append(
+                    Unparsed(file=source.file, line=error.line, reason=error.reason)
+                )
                 continue
             redactor = Redactor(source, [*scan_text(source), *find_secrets(module)])
             file = File(source=source, module=module, redactor=redactor)
