@@ -51,6 +51,7 @@ from sutazai.events.streams import EventStreams
 from sutazai.findings.retention import purge_reviews
 from sutazai.findings.service import Findings
 from sutazai.identity.hooks import Change
+from sutazai.identity.model import Permission, may
 from sutazai.identity.passwords import Passwords
 from sutazai.identity.service import Identity
 from sutazai.identity.tokens import Tokens
@@ -202,7 +203,12 @@ async def _start_work(
     )
     workflows = make_workflows(database, hub, tasks, directory, agents, models)
     workspace = str(settings.workspace.absolute())
-    findings = Findings(database=database, tasks=tasks, workspace=workspace)
+    findings = Findings(
+        database=database,
+        tasks=tasks,
+        workspace=workspace,
+        reads_all_results=partial(_reads_all_results, identity),
+    )
     schedules = _schedules(settings, database, tasks, workflows, identity)
     handlers |= {callback_jobs.KIND: courier, **workflows.handlers, **schedules.handlers}
     await _take_over(settings, database, rescuer)
@@ -240,6 +246,11 @@ async def _start_work(
         models=models,
     )
     return services, worker
+
+
+async def _reads_all_results(identity: Identity, user_id: str) -> bool:
+    user = (await identity.users.find([user_id])).get(user_id)
+    return user is not None and may(user.roles, Permission.READ, "results")
 
 
 async def _take_over(settings: Settings, database: Database, rescuer: Rescuer) -> None:

@@ -205,6 +205,24 @@ async def test_a_review_of_another_project_is_no_baseline(server: Server, projec
     assert "of this project" in outcome["error"]["message"]
 
 
+async def test_a_review_that_one_may_not_read_is_no_baseline(server: Server, project: str) -> None:
+    before, _ = await reviewed(server.user, project)
+    async with await new_user(server, "may_not_read_results", "developer") as other:
+        outcome = await review(other, project, code="print()", since=before)
+        assert "that you may read" in outcome["error"]["message"]
+        own, _ = await reviewed(other, project)
+        _, result = await reviewed(other, project, code="print()", since=own)
+        assert len(result["baseline"]["absent"]) == 1
+    _, result = await reviewed(server.admin, project, code="print()", since=before)
+    assert len(result["baseline"]["absent"]) == 1
+
+
+async def test_a_dismissal_needs_a_reason(server: Server, project: str) -> None:
+    task_id, result = await reviewed(server.user, project)
+    answer = await server.user.post(dismissal(task_id, result), json={"reason": " \t "})
+    assert set(wrong_fields(answer)) == {"reason"}
+
+
 async def test_a_log_of_another_tool_is_merged_in(server: Server, project: str) -> None:
     client = server.user
     _, plain = await reviewed(client, project, code=EVAL + MORE)

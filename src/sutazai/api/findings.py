@@ -34,7 +34,9 @@ class DismissRequest(Input):
     """Why a finding is not to be seen again."""
 
     reason: Annotated[
-        str, Field(min_length=1, max_length=2_000, description="for whoever asks later"), Clean
+        str,
+        Field(min_length=1, max_length=2_000, pattern=r"\S", description="for whoever asks later"),
+        Clean,
     ]
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,10 +33,19 @@ _FROM_SARIF = "sarif"
 class Findings:
     """The memory of findings, by project; `workspace` is the one that tasks may name files in."""
 
-    def __init__(self, *, database: Database, tasks: Tasks, workspace: str) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        tasks: Tasks,
+        workspace: str,
+        reads_all_results: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        """`reads_all_results` says of a user's id whether others' results are open to it."""
         self._database = database
         self._tasks = tasks
         self._workspace = workspace
+        self._reads_all_results = reads_all_results
 
     # --- for users
 
@@ -189,7 +198,7 @@ class Findings:
                 raise AgentError("`since` is `sarif`, and there is no `sarif` in the metadata.")
             result = memory.since(result, Baseline(None, None, []), known)
         elif wanted is not None:
-            baseline = await self._baseline(project, wanted)
+            baseline = await self._baseline(project, wanted, submitted_by)
             result = await asyncio.to_thread(memory.since, result, baseline, frozenset())
         if project is not None:
             repository = result.get("repository")
@@ -204,7 +213,7 @@ class Findings:
             await self._database.run(note)
         return result
 
-    async def _baseline(self, project: str | None, wanted: Any) -> Baseline:
+    async def _baseline(self, project: str | None, wanted: Any, user_id: str) -> Baseline:
         if project is None:
             raise AgentError(
                 "`since` compares reviews of a project, and inline code has none. Name one: "
@@ -214,27 +223,31 @@ class Findings:
             read = partial(store.project_reviewed, task_id=wanted)
             reviewed = await self._database.read(read)
             candidates = [wanted] if reviewed == project else []
-            missing = f"There is no completed review {wanted} of this project."
+            missing = f"There is no completed review {wanted} of this project that you may read."
         elif isinstance(wanted, str) and _COMMIT.fullmatch(wanted):
             read_all = partial(store.reviews_of, project=project, commit=wanted)
             candidates = await self._database.read(read_all)
-            missing = f"There is no completed review of this project at the commit {wanted}."
+            missing = f"There is no completed review of this project at the commit {wanted} that you may read."
         else:
             raise AgentError(
                 "`since` must be a task's id, a commit of 7 or more hexadecimal digits, or `sarif`."
             )
         tasks = await self._tasks.find(candidates)
-        done = [one for one in candidates if _is_completed(tasks.get(one))]
+        # What has gone since then is shown, too, and so is only told to who may read it there.
+        reads_all = await self._reads_all_results(user_id)
+        done = [
+            task_id
+            for task_id in candidates
+            if (task := tasks.get(task_id)) is not None
+            and task.status is TaskStatus.COMPLETED
+            and (reads_all or task.submitted_by == user_id)
+        ]
         if not done:
             raise AgentError(f"{missing} Review it first, or leave `since` out.")
         outcome = await self._tasks.result(done[0])
         issues = await asyncio.to_thread(_all_issues, outcome.result)
         commit = await self._database.read(partial(store.commit_reviewed, task_id=done[0]))
         return Baseline(done[0], commit, list(issues))
-
-
-def _is_completed(task: Task | None) -> bool:
-    return task is not None and task.status is TaskStatus.COMPLETED
 
 
 def _decoded(text: str | None) -> Any:
