@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sutazai.analysis.generation.inside import verifying
 from sutazai.analysis.generation.inside.cases import Case
 from sutazai.analysis.generation.inside.checks import Check
 from sutazai.analysis.generation.inside.rendering import Renderer
@@ -48,17 +49,30 @@ def test_tests_that_there_is_no_time_to_run_are_not_handed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    wanted = Wanted(
-        path=str(tmp_path / "module.py"),
-        roots=[str(tmp_path)],
+    answer = verify(wanted(tmp_path), time.monotonic() - 1)
+    assert answer["failure"].startswith("there was no time left to run the tests three times")
+    assert list(answer["dropped"]) == ["test_one"]
+
+
+def test_what_there_is_no_time_to_measure_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verifying, "_runs", lambda *_: [{"test_one": None}] * 3)
+    answer = verify(wanted(tmp_path), time.monotonic() - 1)
+    assert answer["failure"].startswith("there was no time left to measure what the tests reach")
+
+
+def wanted(folder: Path) -> Wanted:
+    """The proof of one test in this folder."""
+    return Wanted(
+        path=str(folder / "module.py"),
+        roots=[str(folder)],
         file="test_module.py",
         source="def test_one():\n    assert True\n",
         plugin="sutazai.analysis.generation.inside.shuffling",
         seconds=1,
     )
-    answer = verify(wanted, time.monotonic() - 1)
-    assert answer["failure"].startswith("there was no time left to run the tests three times")
-    assert list(answer["dropped"]) == ["test_one"]
 
 
 def test_a_long_import_below_other_code_is_excused_in_its_first_line() -> None:

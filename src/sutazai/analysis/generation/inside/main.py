@@ -43,7 +43,7 @@ _HUNTS = 16
 _VAIN_HUNTS = 3
 _SLACK = 0.1
 _IMPORTED = "imported"
-_PROOF_STARTS = 8
+_PROOF_STARTS = 12
 
 
 @dataclass
@@ -299,7 +299,7 @@ def main(arguments: list[str]) -> None:
     time.tzset()
     began, now = process_start(), time.monotonic()
     # The proof starts Python, too, on the same machine: what that took is known by now.
-    proof = min(max(wanted.seconds / 4, _PROOF_STARTS * (now - began)), 0.6 * wanted.seconds)
+    proof = min(max(wanted.seconds / 3, _PROOF_STARTS * (now - began)), 0.6 * wanted.seconds)
     answer = generated(wanted, now, began + wanted.seconds - proof)
     place.write_text(json.dumps(answer), "utf-8")
 

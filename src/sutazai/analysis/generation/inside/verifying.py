@@ -19,6 +19,7 @@ from sutazai.analysis.generation.inside.clock import process_start
 _RUNS = 3
 _ROUNDS = 4
 _FOR_COVERAGE = 0.15
+_UNMEASURED = "there was no time left to measure what the tests reach: give it more `seconds`"
 _UNPROVEN = "there was no time left to run it three times"
 
 
@@ -64,6 +65,8 @@ def verify(wanted: Wanted, until: float) -> dict[str, Any]:
         if not bad or number == _ROUNDS - 1 or time.monotonic() + took > last:
             # Each that is kept has passed three times; what it reached is told apart by its name.
             coverage = _coverage(kept, until)
+            if coverage is None:
+                return {"failure": _UNMEASURED, "dropped": dropped}
             return {"source": source, "dropped": dropped, "coverage": coverage}
     unproven = all(reason == _UNPROVEN for reason in dropped.values())
     failure = f"{_UNPROVEN}: give it more `seconds`" if unproven else "no test passes every time"
@@ -125,8 +128,11 @@ include = {path}
 """
 
 
-def _coverage(tests: list[str], until: float) -> dict[str, Any]:
-    """Lines and branches as coverage.py counts them, of the import and of these tests."""
+def _coverage(tests: list[str], until: float) -> dict[str, Any] | None:
+    """Lines and branches as coverage.py counts them, of the import and of these tests.
+
+    None where there is no time for it.
+    """
     environment = {**os.environ, "COVERAGE_FILE": str(Path("coverage.data").absolute())}
     contexts = ",".join(["^$", *(rf"\.{name}$" for name in tests)])
     command = [sys.executable, "-m", "coverage", "json", "-q", "-o", "coverage.json"]
@@ -140,7 +146,7 @@ def _coverage(tests: list[str], until: float) -> dict[str, Any]:
             timeout=max(0.0, until - time.monotonic()),
         )
     except subprocess.TimeoutExpired:
-        return {}
+        return None
     place = Path("coverage.json")
     files = json.loads(place.read_text("utf-8"))["files"] if place.exists() else {}
     told = next(iter(files.values()), None)
