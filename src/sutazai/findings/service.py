@@ -223,11 +223,11 @@ class Findings:
             read = partial(store.project_reviewed, task_id=wanted)
             reviewed = await self._database.read(read)
             candidates = [wanted] if reviewed == project else []
-            missing = f"There is no completed review {wanted} of this project that you may read."
+            missing = f"There is no completed review {wanted} of this project"
         elif isinstance(wanted, str) and _COMMIT.fullmatch(wanted):
             read_all = partial(store.reviews_of, project=project, commit=wanted)
             candidates = await self._database.read(read_all)
-            missing = f"There is no completed review of this project at the commit {wanted} that you may read."
+            missing = f"There is no completed review of this project at the commit {wanted}"
         else:
             raise AgentError(
                 "`since` must be a task's id, a commit of 7 or more hexadecimal digits, or `sarif`."
@@ -243,7 +243,7 @@ class Findings:
             and (reads_all or task.submitted_by == user_id)
         ]
         if not done:
-            raise AgentError(f"{missing} Review it first, or leave `since` out.")
+            raise AgentError(f"{missing} that you may read. Review it first, or leave `since` out.")
         outcome = await self._tasks.result(done[0])
         issues = await asyncio.to_thread(_all_issues, outcome.result)
         commit = await self._database.read(partial(store.commit_reviewed, task_id=done[0]))
