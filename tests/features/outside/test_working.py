@@ -48,6 +48,7 @@ async def test_an_assignment_is_handed_out_reported_on_and_completed(server: Ser
         "attempt",
         "configuration",
         "lease_expires_at",
+        "traceparent",
     }
     assert assignment["task_id"] == task["task_id"]
     assert (assignment["type"], assignment["description"]) == (agent.type, "count")
