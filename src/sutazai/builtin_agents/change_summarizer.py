@@ -115,7 +115,10 @@ class ChangeSummarizer:
                     "skipped": [],
                 }
                 place = Place(root=found.root)
-                yield SummaryRequest(base=found.base, head=found.head, place=place), repository
+                fetched = msgspec.structs.replace(
+                    request, base=found.base, head=found.head, place=place
+                )
+                yield fetched, repository
             return
         named = {name: metadata.get(name) for name in ("repository", "branch")}
         if named["repository"] is None and self._code.workspace is None:

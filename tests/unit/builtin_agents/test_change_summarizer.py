@@ -55,7 +55,7 @@ async def test_a_diff_needs_no_workspace(pool: AnalysisPool, tmp_path: Path) -> 
         ({"diff": DIFF, "base": "HEAD"}, "either"),
         ({"base": ["HEAD"]}, "`base`"),
         ({"base": "HEAD~1"}, "no git repository"),
-        ({"base": "a", "repository": "https://example.com/a.git"}, "history"),
+        ({"base": "a", "repository": "https://example.com/a.git"}, "No `repository` is fetched"),
         ({"diff": "no diff"}, "no unified diff"),
     ],
 )
