@@ -91,3 +91,11 @@ def live(live_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     data_dir = tmp_path_factory.mktemp("live-data")
     with started(data_dir, live_workspace) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def battered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same, for generated requests, which change whatever they can."""
+    workspace = tmp_path_factory.mktemp("battered-workspace")
+    with started(tmp_path_factory.mktemp("battered-data"), workspace) as url:
+        yield url

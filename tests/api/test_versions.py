@@ -401,8 +401,8 @@ def test_the_newest_document_is_valid_openapi() -> None:
 
 
 @pytest.fixture(scope="module")
-def token(live: str) -> str:
-    return log_in(live)
+def token(battered: str) -> str:
+    return log_in(battered)
 
 
 newest = schemathesis.openapi.from_dict(enveloped(document()))
@@ -411,9 +411,11 @@ newest = schemathesis.openapi.from_dict(enveloped(document()))
 # The brake holds logging in back, logging out ends the token, and a stream does not end.
 @newest.exclude(operation_id=["login", "logout", "streamEvents"]).parametrize()
 @settings(examples=4)
-def test_version_2_keeps_to_its_document(case: Case[Any], live: str, token: str) -> None:
+def test_version_2_keeps_to_its_document(case: Case[Any], battered: str, token: str) -> None:
     make_sensible(case)
-    case.call_and_validate(base_url=f"{live}/api/v2", headers={"Authorization": f"Bearer {token}"})
+    case.call_and_validate(
+        base_url=f"{battered}/api/v2", headers={"Authorization": f"Bearer {token}"}
+    )
 
 
 async def test_the_page_of_documents_offers_every_version(server: Server) -> None:

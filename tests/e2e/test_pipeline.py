@@ -67,7 +67,8 @@ def test_the_pipeline_feeds_each_step_from_those_before_though_its_server_is_kil
     ):
         body = json.loads(PIPELINE.read_text("utf-8"))
         workflow_id = client.post("/workflows", json=body).json()["workflow_id"]
-        given = {"files": ["jmespath/lexer.py", "jmespath/compat.py"], "seconds": 2, "max_tests": 2}
+        files = ["jmespath/lexer.py", "jmespath/compat.py"]
+        given = {"files": files, "seconds": 30, "max_tests": 2}
         answer = client.post(f"/workflows/{workflow_id}/execute", json={"input": given})
         assert answer.status_code == 202, answer.text
         path = f"/executions/{answer.json()['execution_id']}"

@@ -1,5 +1,6 @@
 """Tasks are submitted and cancelled as over REST, and once only."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.api.graphql.asking import URL, ask, code_of, errors_of, fields_of, post
-from tests.api.server import Server, ended, error_of, serving, settings_for, submit
+from tests.api.server import PATIENCE, Server, ended, error_of, serving, settings_for, submit
 
 CREATE = """mutation(
   $type: String!, $description: String!, $priority: Int! = 5, $metadata: JSON,
@@ -218,17 +219,18 @@ async def test_what_a_mutation_did_is_told_with_its_request(server: Server) -> N
     answer = await server.user.post(URL, content=content, headers=headers)
     task_id = answer.json()["data"]["createTask"]["taskId"]
     user_id = (await server.user.get("/auth/me")).json()["user_id"]
-    after = 0
-    while True:
-        page = (await server.user.get("/events", params={"after": after, "limit": 1000})).json()
-        found = [
-            one
-            for one in page["events"]
-            if one["event_type"] == "task.created" and one["data"]["task_id"] == task_id
-        ]
-        if found or page["next_after"] == after:
-            break
-        after = page["next_after"]
+    after, found = 0, []
+    async with asyncio.timeout(PATIENCE):
+        while not found:
+            # What others have not committed yet holds back what comes after it.
+            path = "/events"
+            page = (await server.user.get(path, params={"after": after, "limit": 1000})).json()
+            found = [
+                one
+                for one in page["events"]
+                if one["event_type"] == "task.created" and one["data"]["task_id"] == task_id
+            ]
+            after = page["next_after"]
     assert [(one["actor"], one["request_id"]) for one in found] == [
         (f"user:{user_id}", "graph-told")
     ]
