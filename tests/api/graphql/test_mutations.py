@@ -219,7 +219,8 @@ async def test_what_a_mutation_did_is_told_with_its_request(server: Server) -> N
     answer = await server.user.post(URL, content=content, headers=headers)
     task_id = answer.json()["data"]["createTask"]["taskId"]
     user_id = (await server.user.get("/auth/me")).json()["user_id"]
-    after, found = 0, []
+    after = 0
+    found: list[Any] = []
     async with asyncio.timeout(PATIENCE):
         while not found:
             # What others have not committed yet holds back what comes after it.
