@@ -142,7 +142,7 @@ def test_a_name_that_is_not_unicode_is_no_crash(run: Run, folder: Path) -> None:
 def test_what_is_not_there_is_one_clear_line(run: Run, folder: Path) -> None:
     result = run("review", "nowhere")
     assert (result.exit_code, result.stderr) == (2, "Error: nowhere: No such file or directory.\n")
-    assert "nothing to review" in run("review", ".").stderr
+    assert "there is no file in it" in run("review", ".").stderr
 
 
 def test_the_server_of_the_folder_reviews_what_it_sees(
