@@ -370,5 +370,5 @@ def test_a_broken_manifest_is_told_of_and_stops_nothing(project: Path, text: str
 
 def test_nothing_to_audit_is_said(project: Path) -> None:
     write(project, notes_DOT_md="# Notes\n")
-    with pytest.raises(InputError, match="neither a manifest"):
+    with pytest.raises(InputError, match="There is no manifest"):
         audited(project)
