@@ -19,6 +19,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     literal_column,
@@ -267,6 +268,17 @@ def claim(
         # RETURNING has no order of its own.
         taken += sorted(map(_job, rows), key=lambda job: (-job.priority, job.id))
     return taken
+
+
+_HAS_READY = select(exists().where(JOBS.c.queue == bindparam("queue"), IS_READY))
+
+
+def signal_again(connection: Connection, queues: Iterable[str]) -> None:
+    """Signal those of these queues, a handful, that have something ready still."""
+    for queue in queues:
+        values = {"queue": queue}
+        if connection.execute(_HAS_READY, values).scalar():  # sutazai: ignore[query-in-loop]
+            signal(connection, READY, queue)
 
 
 _FINISH = (
