@@ -182,7 +182,7 @@ def test_ctrl_c_while_importing_is_not_lost() -> None:
 
     def importing() -> None:
         with held():
-            # As importlib takes away a module's lock: what a callback raises is printed and dropped.
+            # So importlib takes away a lock: what a callback raises is printed and dropped.
             gone = Gone()
             _reference = weakref.ref(gone, lambda _: signal.raise_signal(signal.SIGINT))
             del gone
