@@ -270,7 +270,7 @@ async def test_an_answer_of_the_wrong_form_is_lost_alone(
         # Two in a row are wrong, once at the beginning and once after an answer.
         if len(asked) in (1, 2, 4, 5):
             return Say("no JSON")
-        answer = nothing if "Look for" in system else no_repair
+        answer: Answers = nothing if "Look for" in system else no_repair
         answer = all_as("confirmed") if "Candidate 1" in user else answer
         return Say(json.dumps(answer(system, user)))
 
