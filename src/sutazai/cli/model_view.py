@@ -16,6 +16,7 @@ _NOT_TAKEN = {
     "comments_dropped": ("comment", "comments"),
     "fixes_refused": ("fix", "fixes"),
     "findings_dropped": ("finding", "findings"),
+    "answers_unusable": ("answer of the wrong form", "answers of the wrong form"),
 }
 
 
@@ -28,7 +29,9 @@ def contribution(model: Mapping[str, Any]) -> str:
     if refused:
         parts.append(f"not taken: {refused}")
     if problem := model.get("problem"):
-        parts.append(f"it ended early: {printable(str(problem))}")
+        parts.append(f"it ended early: {printable(str(problem)).rstrip('.')}")
+    if (seconds := model.get("seconds") or 0) >= 1:
+        parts.append(f"{seconds:.0f} s of waiting for it")
     name = printable(str(model.get("name") or "not asked"))
     return f"{name}: {'; '.join(parts)}" if parts else name
 
