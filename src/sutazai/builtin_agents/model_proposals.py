@@ -12,6 +12,7 @@ import msgspec
 from sutazai.agents.contract import TaskContext
 from sutazai.analysis.generation.gaps import ShowGaps, ShownGap, show_gaps
 from sutazai.analysis.generation.generator import (
+    Extended,
     Gap,
     ModuleTests,
     Options,
@@ -27,9 +28,9 @@ from sutazai.llm.forms import StructForm
 _MOST_QUESTIONS = 12
 _MOST_OF_A_MODULE = 6
 _COUNTED = (
-    "proposals", "proposals_refused", "proposals_run", "proposals_kept", "tests_added",
-    "lines_gained", "branches_gained", "mutants_gained",
+    "proposals", "proposals_run", "proposals_kept", "proposals_dropped", "tests_added",
 )  # fmt: skip
+_GAINED = ("lines_gained", "branches_gained", "mutants_gained")
 
 Code = Annotated[str, msgspec.Meta(max_length=600)]
 
@@ -50,7 +51,8 @@ _WANTED = (
     "lines or make those faults show. `call` is one expression; `setup` are the statements before "
     "it, assignments and calls, mostly none. Write literal values. Use the module's own names, "
     "builtins, and data of the standard library such as datetime.date or zlib.crc32; a file is "
-    'written(tmp_path / "name", "text") or stored(tmp_path / "name", b"bytes"). '
+    'written(tmp_path / "name", "text") or stored(tmp_path / "name", b"bytes"); '
+    'what the module has imported is replaced by monkeypatch.setattr(module, "name", value). '
     "No assertions, no loops, no definitions."
 )
 
@@ -70,7 +72,7 @@ class ModelProposals:
         A model's failure is no failure.
         """
         comments = Comments(context)
-        for counted in _COUNTED:
+        for counted in (*_COUNTED, *_GAINED):
             comments.count(counted, 0)
         proposals: dict[int, list[Proposal]] = {}
         async with comments.asking():
@@ -120,19 +122,18 @@ class ModelProposals:
         try:
             came = await self._generator.extend(before, what.place, options, given)
         except SandboxUnavailable as error:
-            comments.problem = f"What it proposed could not be tried: {error}"
-            return
+            came = Extended(failure=str(error))
         if came.failure is not None:
             comments.problem = (
                 f"What it proposed for {before.module.file} could not be tried: {came.failure}"
             )
-        comments.count("proposals_refused", came.refused)
         comments.count("proposals_run", came.run)
+        comments.count("proposals_kept", came.kept)
+        comments.count("proposals_dropped", len(given) - came.kept)
         if came.tests is None:
             return
         done[at] = came.tests
-        comments.count("proposals_kept", came.kept)
         comments.count("tests_added", len(came.tests.by_model))
         gained = zip(came.tests.reached, before.reached, strict=True)
-        for counted, (now, then) in zip(_COUNTED[-3:], gained, strict=True):
+        for counted, (now, then) in zip(_GAINED, gained, strict=True):
             comments.count(counted, now - then)

@@ -124,12 +124,11 @@ class ModuleTests(msgspec.Struct, kw_only=True):
 class Extended(msgspec.Struct, frozen=True, kw_only=True):
     """What came of proposals: tests that are better than before, or `tests` is None.
 
-    `refused` were not run for what they are, `run` were; `kept` are in the tests, or what was found
-    around them. `failure` says why they could not be tried.
+    `run` are those that were not refused for what they are; `kept` those that are in the tests, or
+    what was found around them. `failure` says why they could not be tried.
     """
 
     tests: ModuleTests | None = None
-    refused: int = 0
     run: int = 0
     kept: int = 0
     failure: str | None = None
@@ -184,7 +183,6 @@ class _Extended(msgspec.Struct):
     failure: str | None = None
     source: str = ""
     tests: list[_Test] = []
-    refused: int = 0
     run: int = 0
     kept: int = 0
 
@@ -247,7 +245,7 @@ class TestGenerator:
         came, took = await self._run(module, place, "main", request, options.seconds, _Extended)
         if isinstance(came, str) or came.failure is not None:
             return Extended(failure=came if isinstance(came, str) else came.failure)
-        nothing = Extended(refused=came.refused, run=came.run)
+        nothing = Extended(run=came.run)
         if not came.kept:
             return nothing
         after = msgspec.structs.replace(search, source=came.source, tests=came.tests)

@@ -39,7 +39,7 @@ class Extension:
         }
         known = [(check, worth) for check, worth in known if check.number in passed]
         explorer.know([check for check, _ in known])
-        cases, refused = self._cases()
+        cases = self._cases()
         found = explorer.given(cases, bench.at(_RUN))
         for _ in range(_ROUNDS):
             # Neighbours: a proposal may be a step away from what it was meant to reach.
@@ -57,13 +57,12 @@ class Extension:
         return {
             "source": source,
             "tests": [told(one, kills) for one in tests],
-            "refused": refused,
             "run": sum(map(len, cases.values())),
             "kept": len(kept),
         }
 
-    def _cases(self) -> tuple[dict[str, list[Case]], int]:
-        """The cases to run by the keys of their targets, and how many proposals were refused."""
+    def _cases(self) -> dict[str, list[Case]]:
+        """The cases to run by the keys of their targets; what is refused is not among them."""
         bench = self._bench
         keys = {
             found.target.qualname: key
@@ -72,15 +71,13 @@ class Extension:
         }
         proposals = Proposals(bench.reading, bench.subject.module, set(keys))
         cases: dict[str, list[Case]] = {}
-        refused = 0
         for number, one in enumerate(bench.wanted.proposals, 1):
             try:
                 case = proposals.case(one, number)
             except Refused:
-                refused += 1
                 continue
             cases.setdefault(keys[case.target], []).append(case)
-        return cases, refused
+        return cases
 
     def _kill(
         self,

@@ -144,12 +144,12 @@ class Proposals:
                     raise Refused("it has an enormous number")
             elif isinstance(node, ast.Call) and dotted(node.func) == "monkeypatch.setattr":
                 _check_put_in_place(node)
-            elif isinstance(node, ast.Name) and node.id == "sys":
-                if not _is_put_in_place(part, node):
-                    raise Refused("it uses sys")
-            elif isinstance(node, ast.Name) and node.id in {MODULE, *_MODULES}:
-                if not any(one.value is node for one in _attributes_in(part)):
+            elif isinstance(node, ast.Name) and node.id in {"sys", MODULE, *_MODULES}:
+                holds = node.id != "sys" and any(one.value is node for one in _attributes_in(part))
+                if not holds and not _is_put_in_place(part, node):
                     raise Refused("it hands over a module")
+            elif isinstance(node, ast.Assign) and _mentions(node.targets[0], MODULE):
+                raise Refused("it changes the module for every test")
             elif not isinstance(node, (*_EXPRESSIONS, ast.Assign, ast.Expr)):
                 raise Refused(f"it has a {type(node).__name__}")
 
@@ -157,7 +157,9 @@ class Proposals:
         if isinstance(node.value, ast.Name):
             holder = node.value.id
             if holder == MODULE:
-                return  # checked where the name was resolved
+                if not _is_own(self._module, node.attr):
+                    raise Refused(f"the module has no {node.attr} of its own")
+                return
             if holder in _MODULES:
                 if node.attr not in _MODULES[holder].split():
                     raise Refused(f"it uses {holder}.{node.attr}")
@@ -266,11 +268,8 @@ class _Names(ast.NodeTransformer):
         is_module = holder not in self._bound and self._imported.get(holder) == MODULE
         if is_module and _is_own(self._module, last):
             # Also where something in the module has the module's name.
-            return self._own(last, node.ctx)
-        self.generic_visit(node)
-        if isinstance(node.value, ast.Name) and node.value.id == MODULE:
-            return self._own(node.attr, node.ctx)
-        return node
+            return ast.Attribute(ast.Name(MODULE, ast.Load()), last, node.ctx)
+        return self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
         node.arg = self._bound[node.arg]
@@ -281,13 +280,8 @@ class _Names(ast.NodeTransformer):
         name = node.id
         if name in self._bound:
             return ast.Name(self._bound[name], node.ctx)
-        if name in self._imported and name not in vars(self._module):
-            known = self._imported[name]
-            if known.startswith(f"{MODULE}."):
-                return self._own(known.removeprefix(f"{MODULE}."), node.ctx)
-            return ast.parse(known, mode="eval").body
         if _is_own(self._module, name):
-            return self._own(name, node.ctx)
+            return ast.Attribute(ast.Name(MODULE, ast.Load()), name, node.ctx)
         if known := self._imported.get(name) or _data(vars(self._module).get(name)):
             return ast.parse(known, mode="eval").body
         if name in _BUILTINS or name in _MODULES or name == "sys":
@@ -295,11 +289,6 @@ class _Names(ast.NodeTransformer):
         if name in ("written", "stored") or name in _FIXTURES:
             return node
         raise Refused(f"it uses {name}")
-
-    def _own(self, name: str, context: ast.expr_context) -> ast.AST:
-        if not _is_own(self._module, name):
-            raise Refused(f"the module has no {name} of its own")
-        return ast.Attribute(ast.Name(MODULE, ast.Load()), name, context)
 
 
 def _is_own(module: types.ModuleType, name: str) -> bool:
@@ -365,9 +354,12 @@ def _mentions(part: ast.AST, name: str) -> bool:
 
 
 def _check_put_in_place(node: ast.Call) -> None:
-    given = [one.value if isinstance(one, ast.Constant) else dotted(one) for one in node.args[:2]]
-    if len(node.args) != 3 or given[0] != "sys" or given[1] not in _PUT_IN_PLACE:
-        raise Refused("it puts something else in the place of what is there")
+    holder, name, *value = node.args if len(node.args) == 3 else [node, node]
+    named = name.value if isinstance(name, ast.Constant) else None
+    if not value or dotted(holder) not in ("sys", MODULE) or not isinstance(named, str):
+        raise Refused("it replaces something outside of the module")
+    if dotted(holder) == "sys" and named not in _PUT_IN_PLACE:
+        raise Refused(f"it replaces sys.{named}")
 
 
 def _is_put_in_place(part: ast.AST, name: ast.Name) -> bool:
