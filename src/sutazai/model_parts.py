@@ -51,6 +51,7 @@ def make_models(
         accounts=accounts,
         concurrency=settings.llm_concurrency,
         retries=settings.llm_retries,
+        task_seconds=settings.llm_task_seconds,
         caches=settings.llm_cache,
         instruments=instruments,
         tracing=tracing,

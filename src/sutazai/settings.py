@@ -171,6 +171,9 @@ class Settings(BaseSettings):
     llm_timeout_seconds: float = Field(
         120, gt=0, le=3600, description="how long one call of a model may take"
     )
+    llm_task_seconds: float = Field(
+        120, gt=0, le=3600, description="how long a model is asked about what one task found"
+    )
     llm_concurrency: int = Field(
         4, ge=1, le=256, description="calls of a model at a time, by this process"
     )

@@ -1,10 +1,12 @@
 """Workflows as users define, read, change and delete them."""
 
+import threading
 import uuid
 from typing import Any
 
 import pytest
 
+from sutazai.workflows.expressions import Expression
 from tests.api.server import JSON, Server, error_of, new_user, wrong_fields
 from tests.api.workflows import begun, by_step, created, executed, over, statuses, step
 
@@ -261,6 +263,29 @@ async def test_a_plan_tells_which_steps_are_done_already(server: Server) -> None
     again = step("a", type="code_review", metadata={"code": code})
     ended = await over(server.developer, await begun(server.developer, again))
     assert ended["steps"][0]["output"]["metrics"]["cache_hit"] is True
+
+
+async def test_expressions_hold_up_nobody_else(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = Expression.evaluate
+    threads: set[int] = set()
+
+    def watched(expression: Expression, *args: Any, **kwargs: Any) -> Any:
+        threads.add(threading.get_ident())
+        return evaluate(expression, *args, **kwargs)
+
+    monkeypatch.setattr(Expression, "evaluate", watched)
+    steps = [step("a", metadata={}, when="input.x", input={"x": "input.x"})]
+    workflow_id = await created(server.developer, *steps)
+    given = {"input": {"x": "y"}}
+    plan = await server.developer.post(f"/workflows/{workflow_id}/plan", json=given)
+    assert plan.status_code == 200, plan.text
+    ended = await over(server.developer, await executed(server.developer, workflow_id, x="y"))
+    assert ended["steps"][0]["output"] == {"x": "y"}
+    # Requests are answered on the event loop, which is this thread.
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def _cache_rate(server: Server) -> float | None:

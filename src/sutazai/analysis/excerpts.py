@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from sutazai.analysis.engines.secrets import scan_text
+from sutazai.analysis.hiding import hidden_by
 from sutazai.analysis.parsing import Module, parse
 from sutazai.analysis.reading import Taken, contents, decoded
 from sutazai.analysis.redaction import Redactor
@@ -140,9 +141,16 @@ def repair(wanted: Repair) -> Repaired:
     before, text = source.text, "\n".join(after) + end
     if before == text:
         return Repaired(problem="it changes nothing")
-    if source.is_python and _statements(text) < _statements(before):
-        # The finding would be gone with what it was about.
-        return Repaired(problem="it takes code away")
+    if source.is_python:
+        try:
+            trees = ast.parse(before), ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError):
+            return Repaired(problem="it is no Python, or repairs what is none")
+        if _statements(trees[1]) < _statements(trees[0]):
+            # The finding would be gone with what it was about.
+            return Repaired(problem="it takes code away")
+        if (hidden := hidden_by(*trees)) is not None:
+            return Repaired(problem=f"it could hide what it should repair: it brings {hidden}")
     patch = _patch(source.file.removeprefix("/"), before, text)
     redactor = _redactor(source, _parsed(source))
     # What is masked in the excerpt would be written into the file as asterisks, and what is masked
@@ -152,12 +160,8 @@ def repair(wanted: Repair) -> Repaired:
     return Repaired(content=text.encode(), patch=patch)
 
 
-def _statements(text: str) -> int:
-    """How many statements do something; none where the text cannot be parsed."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
-        return 0
+def _statements(tree: ast.Module) -> int:
+    """How many statements do something."""
     return sum(isinstance(node, ast.stmt) and not _does_nothing(node) for node in ast.walk(tree))
 
 

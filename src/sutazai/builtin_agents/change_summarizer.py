@@ -135,7 +135,7 @@ async def _told(made: ChangeSummary, context: TaskContext) -> dict[str, Any]:
     dropped: list[dict[str, str]] = []
     async with comments.asking():
         answer = await comments.about(fact, _OVERVIEW, _WANTED, "What does it change?")
-        for sentence in map(clean, answer.sentences):
+        for sentence in map(clean, answer.sentences if answer is not None else ()):
             unknown = strange(sentence, fact.text)
             if not sentence or unknown is not None:
                 comments.count("comments_dropped")

@@ -166,8 +166,10 @@ def _summary(made: Documentation) -> str:
         f"Documented {made.public} public names, {made.documented_before} of which had docstrings; "
         f"the patch adds {len(made.added)} and corrects {len(made.corrected)}"
     )
-    if made.stale:
+    if len(made.stale) == 1:
+        said += "; 1 statement contradicts the code"
+    elif made.stale:
         said += f"; {len(made.stale)} statements contradict the code"
     if failed:
-        said += f"; {failed} examples fail"
+        said += "; 1 example fails" if failed == 1 else f"; {failed} examples fail"
     return said

@@ -123,6 +123,8 @@ class ModelDiagnosis:
                 continue
             line = made.suspects[int(key)].line
             told = await comments.about(fact, PROPOSAL, _REPAIR, f"Repair line {line}.")
+            if told is None:
+                continue
             patch = await self._proven(what, excerpt, told, again)
             comments.count("fixes_refused" if patch is None else "fixes_proven")
             if patch is not None:

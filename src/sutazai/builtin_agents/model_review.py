@@ -33,6 +33,8 @@ from sutazai.builtin_agents.model_comments import (
     Fact,
     Question,
     clean,
+    is_said,
+    sentences_of,
     surroundings,
 )
 from sutazai.llm.forms import StructForm
@@ -112,6 +114,7 @@ class Added(msgspec.Struct, kw_only=True):
     assessments: dict[str, Assessment] = {}
     fixes: dict[str, str] = {}
     observations: list[Finding] = []
+    observed: set[tuple[str, int | None, str]] = set()
 
 
 class ModelReview:
@@ -183,7 +186,7 @@ class ModelReview:
             if excerpt is not None
         }
         facts = [_fact(finding, excerpt) for finding, excerpt in asked.values()]
-        async for fact, told in comments.on(facts, _ASSESSING):
+        async for fact, told in comments.on(facts, _ASSESSING, _unsaid):
             added.assessments[fact.key] = told
         for excerpt in excerpts.functions:
             await self._search(excerpt, comments, added)
@@ -197,13 +200,16 @@ class ModelReview:
     async def _search(self, excerpt: Excerpt, comments: Comments, added: Added) -> None:
         fact = Fact(key="", label="A function", text=f"{excerpt.file}\n{excerpt.numbered}")
         answer = await comments.about(fact, _OBSERVATIONS, _SEARCH, "What is wrong here?")
-        for told in answer.observations:
+        for told in answer.observations if answer is not None else ():
             line = excerpt.line_of(told.quote, told.line)
-            if line is None:
+            # The same line is in two excerpts where one function is inside of another.
+            place = (excerpt.file, line, told.type)
+            if line is None or not is_said(told.problem) or place in added.observed:
                 comments.count("findings_dropped")
             else:
                 comments.count("findings_added")
-                added.observations.append(_finding(told, excerpt, line))
+                added.observed.add(place)
+                added.observations.append(_finding(told, excerpt, line, added.observations))
 
     async def _repair(
         self,
@@ -220,6 +226,8 @@ class ModelReview:
             text=f"{finding.file}\n{finding.description}\n{finding.suggestion}\n{excerpt.numbered}",
         )
         told = await comments.about(fact, PROPOSAL, _REPAIR, f"Repair line {finding.line}.")
+        if told is None:
+            return
         patch = None
         tried = await tried_on(self._pool, what, excerpt, told)
         if tried is not None:
@@ -264,8 +272,16 @@ def _fact(finding: Finding, excerpt: Excerpt) -> Fact:
     )
 
 
-def _finding(told: _Observation, excerpt: Excerpt, line: int) -> Finding:
+def _unsaid(_fact: Fact, told: Assessment) -> str | None:
+    """Why an assessment does not count: a very small model fills the form with signs."""
+    return None if is_said(told.reason) and is_said(told.explanation) else "it says nothing"
+
+
+def _finding(told: _Observation, excerpt: Excerpt, line: int, before: Sequence[Finding]) -> Finding:
     quoted = excerpt.lines[line - excerpt.start]
+    equal = sum(
+        (one.file, one.type, one.code) == (excerpt.file, told.type, quoted) for one in before
+    )
     return Finding(
         severity=Severity(told.severity),
         type=FindingType(told.type),
@@ -273,13 +289,13 @@ def _finding(told: _Observation, excerpt: Excerpt, line: int) -> Finding:
         line=line,
         column=len(quoted) - len(quoted.lstrip()) + 1,
         end_line=line,
-        description=clean(told.problem),
-        suggestion=clean(told.suggestion),
+        description=sentences_of(told.problem),
+        suggestion=sentences_of(told.suggestion),
         rule=RULE,
         cwe=None,
         confidence=Confidence.LOW,
         code=quoted,
-        fingerprint=fingerprint(RULE, excerpt.file, told.type, quoted, 0),
+        fingerprint=fingerprint(RULE, excerpt.file, told.type, quoted, equal),
         evidence=(Evidence(engine=BY, rule=RULE, message=clean(told.problem)),),
     )
 
@@ -292,8 +308,8 @@ def _shown(issue: dict[str, Any], added: Added) -> dict[str, Any]:
         told["assessment"] = {
             "by": BY,
             "verdict": assessment.verdict,
-            "reason": clean(assessment.reason),
-            "explanation": clean(assessment.explanation),
+            "reason": sentences_of(assessment.reason),
+            "explanation": sentences_of(assessment.explanation),
             "importance": assessment.importance,
         }
     patch = added.fixes.get(issue["fingerprint"])

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,12 +38,17 @@ _REVIEW = "code_review"
 _REVIEWER = "code-reviewer-01"
 
 
+# For one task; a slow model answers little by then, and a demo is to end.
+_MODEL_SECONDS = 45.0
+
+
 class _Job(NamedTuple):
-    """One task of the demo: what it is called, and what it is given."""
+    """One task of the demo: what it is called, and what it is given; `model` if one is asked."""
 
     name: str
     type: str
     folder: str
+    model: bool = False
 
 
 class _Done(NamedTuple):
@@ -75,13 +81,15 @@ def demo(*, everything: bool) -> None:
         _tick(console, f"server up at {url} in {time.monotonic() - begun:.1f} s")
         client.login("admin", password)
         _ping(console, client)
+        _tell_of_model(console, client.health())
         if (root / "examples" / "ledger").is_dir():
             run_pipeline(console, client)
         done = _run(client, jobs)
         for one in done:
             if one.job.type == _REVIEW:
                 _show(console, one, root, everything=everything)
-        again = _run(client, [_Job(f"{jobs[-1].name} again", *jobs[-1][1:])])
+        last = jobs[-1]
+        again = _run(client, [last._replace(name=f"{last.name} again", model=False)])
         figures = client.get_agent(_REVIEWER)
     wrong = [place for one in done for place in untrue(root, one.result["issues"])]
     _conclude(console, [*done, *again], figures, wrong)
@@ -94,10 +102,10 @@ def _plan() -> tuple[Path, list[_Job]]:
     package = Path(sutazai.__file__).resolve().parent
     root = package.parents[1]
     if not (root / "examples" / "shop").is_dir():
-        return package.parent, [_Job("review of sutazai itself", _REVIEW, package.name)]
+        return package.parent, [_Job("review of sutazai itself", _REVIEW, package.name, model=True)]
     return root, [
         _Job("security of examples/shop", "security_analysis", "examples/shop"),
-        _Job("review of examples/shop", _REVIEW, "examples/shop"),
+        _Job("review of examples/shop", _REVIEW, "examples/shop", model=True),
         _Job("review of src", _REVIEW, "src"),
     ]
 
@@ -118,7 +126,25 @@ def _settings(folder: Path, root: Path, password: str) -> Settings:
         "rate_limits": False,
         "redis_url": None,
     }
-    return Settings(**values)
+    given = Settings(**values)
+    if "llm_task_seconds" in given.model_fields_set:
+        return given
+    return Settings(**values, llm_task_seconds=_MODEL_SECONDS)
+
+
+def _tell_of_model(console: Console, health: Mapping[str, Any]) -> None:
+    """Which words below are a language model's, or that there are none."""
+    match health["services"]["ollama"]:
+        case "healthy":
+            _tick(
+                console, "a language model is there: what it says is marked ◆ or named as its own"
+            )
+            return
+        case "unhealthy":
+            told = "The language model does not answer: SUTAZAI_LLM_URL says where it is."
+        case _:
+            told = "No language model is there; docs/models.md says how to add one."
+    console.print(Text(f"· {told} All of this works without.", "dim"), soft_wrap=True)
 
 
 def _ping(console: Console, client: SutazAIClient) -> None:
@@ -137,7 +163,9 @@ def _ping(console: Console, client: SutazAIClient) -> None:
 def _run(client: SutazAIClient, jobs: Sequence[_Job]) -> list[_Done]:
     tasks = {
         job.name: client.create_task(
-            job.type, f"Demo: {job.name}", metadata={"files": [f"/{job.folder}"]}
+            job.type,
+            f"Demo: {job.name}",
+            metadata={"files": [f"/{job.folder}"], "model": job.model},
         )["task_id"]
         for job in jobs
     }
@@ -155,7 +183,7 @@ def _run(client: SutazAIClient, jobs: Sequence[_Job]) -> list[_Done]:
 def _show(console: Console, done: _Done, root: Path, *, everything: bool) -> None:
     """The worst in full, the rest counted."""
     issues = done.result["issues"]
-    shown = issues if everything else issues[:_SHOWN]
+    shown = issues if everything else _first(issues)
     reviewed = shown_path(root, done.job.folder)
 
     def path_of(file: str) -> str:
@@ -178,6 +206,12 @@ def _show(console: Console, done: _Done, root: Path, *, everything: bool) -> Non
     print_summary(console, done.result, path_of, where=f"by {_REVIEWER}")
 
 
+def _first(issues: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The worst, and one that the model found by itself, if it did."""
+    own = (one for one in issues[_SHOWN:] if one.get("by") == "model")
+    return [*issues[:_SHOWN], *islice(own, 1)]
+
+
 def _conclude(
     console: Console, done: Sequence[_Done], figures: Mapping[str, Any], wrong: Sequence[str]
 ) -> None:
@@ -194,13 +228,15 @@ def _conclude(
         table.add_row(Text(printable(one.job.name)), *cells, f"{one.seconds:.2f}")
     console.print(table)
     console.print(Text(_agent_line(figures), "dim"), soft_wrap=True)
-    checked = sum(len(one.result["issues"]) for one in done)
+    checked = [issue for one in done for issue in one.result["issues"]]
+    own = sum(issue.get("by") == "model" for issue in checked)
     if wrong:
         console.print(Text(f"✗ {len(wrong)} findings do not quote the line they name:", "bold red"))
         for place in wrong:
             console.print(Text(f"  {printable(place)}"), soft_wrap=True)
     else:
-        _tick(console, f"each of the {checked} findings quotes the line it names: files read anew")
+        told = f"{len(checked)} findings" + (f" ({own} of them the model's)" if own else "")
+        _tick(console, f"each of the {told} quotes the line it names: files read anew")
     _next(console)
 
 

@@ -23,6 +23,7 @@ _NOT_TAKEN = {
     "fixes_refused": ("fix", "fixes"),
     "findings_dropped": ("finding", "findings"),
     "proposals_dropped": ("proposal", "proposals"),
+    "answers_unusable": ("answer of the wrong form", "answers of the wrong form"),
 }
 
 
@@ -37,7 +38,9 @@ def contribution(model: Mapping[str, Any]) -> str:
     if refused:
         parts.append(f"not taken: {refused}")
     if problem := model.get("problem"):
-        parts.append(f"it ended early: {printable(str(problem))}")
+        parts.append(f"it ended early: {printable(str(problem)).rstrip('.')}")
+    if (seconds := model.get("seconds") or 0) >= 1:
+        parts.append(f"{seconds:.0f} s of waiting for it")
     name = printable(str(model.get("name") or "not asked"))
     return f"{name}: {'; '.join(parts)}" if parts else name
 

@@ -123,6 +123,8 @@ def _counters(task: Mapping[str, Any]) -> str:
     if task["status"] != "processing":
         return ""
     metadata = task.get("metadata") or {}
+    if metadata.get("model_questions"):
+        return ", asking the language model"
     lines, issues = metadata.get("lines_processed"), metadata.get("issues_found")
     if not isinstance(lines, int) or not isinstance(issues, int):
         return ""

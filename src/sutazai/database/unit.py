@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.util import await_only
 
 from sutazai.errors import ErrorCode, SutazaiError
-
-if TYPE_CHECKING:
-    import asyncio
 
 _logger = structlog.get_logger(__name__)
 
@@ -152,6 +151,16 @@ def forget(connection: Connection) -> None:
     take_signals(connection)
     take_tallies(connection)
     take_lasts(connection)
+
+
+def aside(connection: Connection, work: Callable[[], T]) -> T:
+    """What `work` returns, which computes for a while, without the connection.
+
+    Units of PostgreSQL run on the event loop, and there it is done on a thread meanwhile.
+    """
+    if connection.dialect.is_async:
+        return await_only(asyncio.to_thread(work))
+    return work()
 
 
 _FULL = ("its disk is full", "make room there, then try again")

@@ -12,6 +12,7 @@ class NoModel:
     """See `sutazai.llm.port.Model`; for agents that run without a server."""
 
     is_available = False
+    seconds = 0.0
 
     async def ask(
         self, prompt: Prompt, *, max_tokens: int, stream: bool = False, fresh: bool = False

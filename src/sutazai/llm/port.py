@@ -49,6 +49,11 @@ class Model(Protocol):
         """Whether there is one at this moment."""
         ...
 
+    @property
+    def seconds(self) -> float:
+        """How long an agent asks about one task, all together."""
+        ...
+
     async def ask(
         self, prompt: Prompt, *, max_tokens: int, stream: bool = False, fresh: bool = False
     ) -> str:

@@ -69,6 +69,7 @@ class Models:
         accounts: Accounts,
         concurrency: int,
         retries: int,
+        task_seconds: float = 120.0,
         caches: bool = True,
         instruments: Instruments | None = None,
         tracing: Tracing | None = None,
@@ -78,6 +79,7 @@ class Models:
         self.accounts = accounts
         self._free = asyncio.Semaphore(concurrency)
         self._retries = retries
+        self.task_seconds = task_seconds
         self.caches = caches
         self._instruments = instruments
         self._tracing = tracing
@@ -212,6 +214,11 @@ class TaskModel:
     def is_available(self) -> bool:
         """See `Model.is_available`."""
         return self._models.reach.is_available
+
+    @property
+    def seconds(self) -> float:
+        """See `Model.seconds`."""
+        return self._models.task_seconds
 
     async def ask(
         self, prompt: Prompt, *, max_tokens: int, stream: bool = False, fresh: bool = False

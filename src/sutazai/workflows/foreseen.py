@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sutazai.workflows.expressions import ExpressionError, compiled, is_true
+from sutazai.workflows.expressions import Budget, ExpressionError, compiled, is_true
 from sutazai.workflows.model import APPROVAL, SUB_WORKFLOW, Definition, Step
 
 MOST_ASKED = 20
@@ -30,10 +30,11 @@ async def cached_steps(
     """For each step whether it would be answered from the cache, None where that is open."""
     cached: dict[str, bool | None] = {step.step_id: None for step in definition.steps}
     answers: dict[tuple[str, str | None, bytes], bool | None] = {}
+    budget = Budget()
     try:
         async with asyncio.timeout(_SECONDS):
             for step in definition.steps:
-                metadata = known_metadata(step, given)
+                metadata = await asyncio.to_thread(known_metadata, step, given, budget)
                 if metadata is None:
                     continue
                 key = (step.type, step.agent, msgspec.json.encode(metadata, order="sorted"))
@@ -47,7 +48,7 @@ async def cached_steps(
     return cached
 
 
-def known_metadata(step: Step, given: dict[str, Any]) -> dict[str, Any] | None:
+def known_metadata(step: Step, given: dict[str, Any], budget: Budget) -> dict[str, Any] | None:
     """The metadata of the step's one task; None if it depends on other steps, or there is none."""
     if step.type in (APPROVAL, SUB_WORKFLOW) or step.for_each is not None:
         return None
@@ -55,12 +56,12 @@ def known_metadata(step: Step, given: dict[str, Any]) -> dict[str, Any] | None:
     try:
         if step.when is not None:
             condition = compiled(step.when)
-            if condition.steps or not is_true(condition.evaluate(scope)):
+            if condition.steps or not is_true(condition.evaluate(scope, budget=budget)):
                 return None
         expressions = {name: compiled(text) for name, text in step.input.items()}
         if any(one.steps for one in expressions.values()):
             return None
-        values = {name: one.evaluate(scope) for name, one in expressions.items()}
+        values = {name: one.evaluate(scope, budget=budget) for name, one in expressions.items()}
     except ExpressionError:
         return None
     return {**(given if step.metadata is None else step.metadata), **step.config, **values}

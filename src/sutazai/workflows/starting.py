@@ -1,10 +1,11 @@
 """How a step begins: its condition, its items, its metadata, from expressions to task drafts."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
-from sutazai.database import Connection
+from sutazai.database import Connection, aside
 from sutazai.tasks.model import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, TaskDraft
 from sutazai.tasks.service import Tasks
 from sutazai.workflows import outputs, store
@@ -66,7 +67,8 @@ class Scope:
             expression = compiled(text)
             if expression.steps:
                 scope["steps"] = {name: self._step(name, state) for name in expression.steps}
-            return expression.evaluate(scope, most_items=most_items, budget=self._budget)
+            work = partial(expression.evaluate, scope, most_items=most_items, budget=self._budget)
+            return aside(self._connection, work)
         except ExpressionError as error:
             raise ExpressionError(f"{field}: {error}") from None
 
@@ -94,7 +96,7 @@ class Scope:
         if texts is None:
             most = MOST_OUTPUT // (1024 * 1024)
             raise ExpressionError(f"The output it reads is over {most} MiB.")
-        return msgspec.json.decode(texts[RunKey(position)])
+        return aside(self._connection, partial(msgspec.json.decode, texts[RunKey(position)]))
 
 
 def is_wanted(step: Step, scope: Scope, state: str) -> bool:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sutazai_client import SutazAIError
 from typer.testing import CliRunner
 
 from sutazai.cli.failures import Commands
+from sutazai.cli.interrupts import held
 
 COMMAND = [sys.executable, "-m", "sutazai"]
 PATIENCE = 60
@@ -142,25 +144,24 @@ def test_progress_is_live_on_a_terminal_and_ctrl_c_ends_it(folder: Path) -> None
     for number in range(400):
         (folder / f"a{number}.py").write_text("def a(b=[]):\n    return eval(b)\n" * 50)
     leader, follower = pty.openpty()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*COMMAND, "review", "."],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=follower,
         start_new_session=True,
         env={**os.environ, "TERM": "xterm"},
-    )
-    os.close(follower)
-    seen = b""
-    while b"review" not in seen:
-        seen += os.read(leader, 4096)
-    assert b"\x1b[" in seen
-    # To the whole group, as a terminal does.
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.stdout is not None
-    assert process.stdout.read() == b""
-    process.stdout.close()
-    assert process.wait(PATIENCE) == 130
+    ) as process:
+        os.close(follower)
+        seen = b""
+        while b"review" not in seen:
+            seen += os.read(leader, 4096)
+        assert b"\x1b[" in seen
+        # To the whole group, as a terminal does.
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stdout is not None
+        assert process.stdout.read() == b""
+        assert process.wait(PATIENCE) == 130
     while True:
         try:
             more = os.read(leader, 4096)
@@ -171,6 +172,26 @@ def test_progress_is_live_on_a_terminal_and_ctrl_c_ends_it(folder: Path) -> None
         seen += more
     os.close(leader)
     assert b"Traceback" not in seen
+
+
+def test_ctrl_c_while_importing_is_not_lost() -> None:
+    class Gone:
+        pass
+
+    done = []
+
+    def importing() -> None:
+        with held():
+            # So importlib takes away a lock: what a callback raises is printed and dropped.
+            gone = Gone()
+            _reference = weakref.ref(gone, lambda _: signal.raise_signal(signal.SIGINT))
+            del gone
+            done.append("imported")
+
+    with pytest.raises(KeyboardInterrupt):
+        importing()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_servers_failure_names_what_to_look_for_in_its_log() -> None:

@@ -55,6 +55,7 @@ async def asking(
     is_local: bool = True,
     seconds: float = 30.0,
     retries: int = 0,
+    task_seconds: float = PATIENCE,
     concurrency: int = 4,
     default_model: str | None = None,
     fallback_model: str | None = None,
@@ -75,7 +76,12 @@ async def asking(
         call_seconds=seconds,
     )
     models = Models(
-        server=server, reach=reach, accounts=accounts, concurrency=concurrency, retries=retries
+        server=server,
+        reach=reach,
+        accounts=accounts,
+        concurrency=concurrency,
+        retries=retries,
+        task_seconds=task_seconds,
     )
     found = asyncio.Event()
     reach.on_change(found.set)

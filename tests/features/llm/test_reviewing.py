@@ -1,6 +1,7 @@
 """A model on top of a review's facts: an honest one, and one that a hostile file has won over."""
 
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,7 @@ async def test_tool_calls_of_a_model_are_nobodys_business(
         "    eval(host)",  # something new
         '    subprocess.run("ping " + host, shell=True)  # nosec',  # silenced, not repaired
         "    subprocess.run([",  # no Python
+        '    getattr(subprocess, "r" + "un")("ping " + host, shell=True)',  # out of sight
         "    pass\n" * 200,  # a rewrite
         f'    subprocess.run(["ping", "{SECRET[:4]}****"])',  # what was masked
     ],
@@ -254,6 +256,110 @@ async def test_a_repair_that_does_not_prove_itself_is_no_repair(
         async with asking(database, server.url) as rig:
             result = await reviewed(pool, rig.lent(), code=code)
     assert not [issue for issue in result["issues"] if issue["line"] == 9 and "fix" in issue]
+
+
+async def test_an_answer_of_the_wrong_form_is_lost_alone(
+    database: Database, pool: AnalysisPool
+) -> None:
+    code = "".join(f"def f{n}(x):\n    return eval(x)\n\n\n" for n in range(9))
+    asked: list[str] = []
+
+    def script(body: JSON) -> Say:
+        system, user = (body["messages"][at]["content"] for at in (0, -1))
+        asked.append(user)
+        # Two in a row are wrong, once at the beginning and once after an answer.
+        if len(asked) in (1, 2, 4, 5):
+            return Say("no JSON")
+        answer: Answers = nothing if "Look for" in system else no_repair
+        answer = all_as("confirmed") if "Candidate 1" in user else answer
+        return Say(json.dumps(answer(system, user)))
+
+    with ScriptedModel(script) as server:
+        async with asking(database, server.url) as rig:
+            result = await reviewed(pool, rig.lent(max_iterations=1), code=code)
+    model = result["model"]
+    assert model["problem"] is None
+    assert (model["comments"], model["answers_unusable"]) == (3, 4)
+    assert sum("assessment" in issue for issue in result["issues"]) == 3
+    assert facts(result) == facts(await reviewed(pool, None, code=code))
+
+
+async def test_three_answers_of_the_wrong_form_in_a_row_end_it(
+    database: Database, pool: AnalysisPool
+) -> None:
+    code = "".join(f"def f{n}(x):\n    return eval(x)\n\n\n" for n in range(12))
+    with ScriptedModel(lambda body: Say("no JSON")) as server:
+        async with asking(database, server.url) as rig:
+            result = await reviewed(pool, rig.lent(max_iterations=1), code=code)
+    assert "no answer of the right form" in result["model"]["problem"]
+    assert (len(server.asked), result["model"]["answers_unusable"]) == (3, 3)
+
+
+async def test_what_is_asked_about_one_task_has_its_time(
+    database: Database, pool: AnalysisPool
+) -> None:
+    never = threading.Event()
+    with ScriptedModel(lambda body: Say("{}", wait=never)) as server:
+        async with asking(database, server.url, task_seconds=0.2) as rig:
+            result = await reviewed(pool, rig.lent(), code=CODE)
+        never.set()
+    assert "The 0.2 s for one task are over" in result["model"]["problem"]
+    assert facts(result) == facts(await reviewed(pool, None, code=CODE))
+
+
+async def test_what_a_model_sees_twice_is_listed_once(
+    database: Database, pool: AnalysisPool
+) -> None:
+    code = """def order(request):
+    def found(order_id):
+        check(order_id)
+        return db.query(order_id)
+
+    first = found(request.args["id"])
+    return first
+
+
+def again(request):
+    def found(order_id):
+        check(order_id)
+        return db.query(order_id)
+
+    return found(request.args["id"])
+"""
+
+    def search(system: str, user: str) -> JSON:
+        told = {
+            "line": 1,
+            "quote": "return db.query(order_id)",
+            "type": "security",
+            "severity": "medium",
+            "problem": "Anybody's order.",
+            "suggestion": "Check the owner.",
+        }
+        return {"observations": [told, told]}
+
+    with ScriptedModel(by_question(all_as("confirmed"), search, no_repair)) as server:
+        async with asking(database, server.url) as rig:
+            result = await reviewed(pool, rig.lent(), code=code)
+    own = [issue for issue in result["issues"] if issue.get("by") == "model"]
+    # The inner functions are in their own excerpts and in those of the functions around them.
+    assert sorted(issue["line"] for issue in own) == [4, 13]
+    assert len({issue["fingerprint"] for issue in own}) == 2
+    model = result["model"]
+    assert (model["findings_added"], model["findings_dropped"]) == (2, 2 * 4 - 2)
+
+
+async def test_a_form_that_is_filled_with_signs_says_nothing(
+    database: Database, pool: AnalysisPool
+) -> None:
+    def assess(system: str, user: str) -> JSON:
+        return all_as("confirmed", explanation=", 6. 4,")(system, user)
+
+    with ScriptedModel(by_question(assess, nothing, no_repair)) as server:
+        async with asking(database, server.url) as rig:
+            result = await reviewed(pool, rig.lent(), code=CODE)
+    assert not [issue for issue in result["issues"] if "assessment" in issue]
+    assert result["model"]["comments_dropped"] == len(facts(result))
 
 
 async def test_doubts_move_a_finding_behind_equals_and_no_further(
