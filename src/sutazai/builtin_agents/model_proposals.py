@@ -95,6 +95,8 @@ class ModelProposals:
         for at, shown in wanted[:_MOST_QUESTIONS]:
             fact = Fact(key=shown.function, label="A function", text=shown.text)
             told = await comments.about(fact, _FORM, _WANTED, "Propose calls for this function.")
+            if told is None:
+                continue
             comments.count("proposals", len(told.calls))
             for call in told.calls:
                 proposal = Proposal(function=fact.key, setup=tuple(call.setup), call=call.call)

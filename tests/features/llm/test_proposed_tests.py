@@ -16,7 +16,6 @@ from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.protocol import Inline
 from sutazai.analysis.reviewer import Reviewable
 from sutazai.analysis.sandbox import SandboxRun
-from sutazai.builtin_agents import model_comments
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.model_proposals import ModelProposals
 from sutazai.builtin_agents.test_generator import TestGeneratorAgent
@@ -213,16 +212,15 @@ async def test_a_server_that_gives_no_answer_costs_nothing_but_the_words(
 
 
 async def test_a_slow_model_and_one_without_budget_are_told_of(
-    database: Database, add: Add, before: ModuleTests, monkeypatch: pytest.MonkeyPatch
+    database: Database, add: Add, before: ModuleTests
 ) -> None:
     held = threading.Event()
-    with monkeypatch.context() as patch, ScriptedModel(lambda body: Say("", wait=held)) as server:
-        patch.setattr(model_comments, "SECONDS", 0.5)
-        async with asking(database, server.url) as rig:
+    with ScriptedModel(lambda body: Say("", wait=held)) as server:
+        async with asking(database, server.url, task_seconds=0.5) as rig:
             after, model = await add(rig)
         held.set()
     assert after is before
-    assert "and is not done" in model["problem"]
+    assert "SUTAZAI_LLM_TASK_SECONDS" in model["problem"]
     budgets = {Scope.TASK: Budget(tokens=10)}
     with ScriptedModel(proposing(*APT)) as server:
         async with asking(database, server.url, budgets=budgets) as rig:
