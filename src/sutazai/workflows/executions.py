@@ -18,6 +18,7 @@ from sutazai.limits.idempotency import Replayable
 from sutazai.tasks.service import Tasks
 from sutazai.workflows import finding_store, outputs, store
 from sutazai.workflows.advancing import Advancer
+from sutazai.workflows.changes import Change, approval_key, new_execution, notice
 from sutazai.workflows.definitions import existing
 from sutazai.workflows.expressions import Budget
 from sutazai.workflows.model import (
@@ -34,7 +35,6 @@ from sutazai.workflows.model import (
     StepError,
     StepStatus,
 )
-from sutazai.workflows.settling import Change, approval_key, new_execution, notice
 
 MOST_INPUT = 1024 * 1024
 """Characters of an execution's input."""

@@ -11,6 +11,7 @@ from sutazai.workflows.model import (
     ExecutionStatus,
     ItemsOf,
     Run,
+    StepStatus,
     Version,
     Workflow,
 )
@@ -111,6 +112,16 @@ def items(connection: Connection, wanted: ItemsOf) -> list[Run]:
     execution_id, position, first, limit = wanted
     values = {"of_execution": execution_id, "of_position": position, "first": first, "most": limit}
     return [run_of(row) for row in connection.execute(_ITEMS, values)]
+
+
+def has_cancelled_items(connection: Connection, execution_id: str, position: int) -> bool:
+    """Whether items of a step were cancelled."""
+    query = (
+        select(RUNS.c.item)
+        .where(RUNS.c.execution_id == execution_id, RUNS.c.position == position)
+        .where(RUNS.c.item >= 0, RUNS.c.status == StepStatus.CANCELLED.value)
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 # --- locks

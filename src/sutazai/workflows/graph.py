@@ -14,6 +14,7 @@ from sutazai.workflows.model import (
     SUB_WORKFLOW,
     Compensate,
     Definition,
+    ExecutionStatus,
     Step,
     StepStatus,
 )
@@ -70,8 +71,10 @@ class Graph:
             for position, letter in enumerate(state)
         )
 
-    def ready(self, state: str, changed: Iterable[int] | None = None) -> list[int]:
-        """The pending steps that may begin now, in order.
+    def ready(
+        self, state: str, changed: Iterable[int] | None = None, *, stops: bool = False
+    ) -> list[int]:
+        """The pending steps that may begin now, in order; when it stops only compensations.
 
         With `changed` only those that its steps' ends let go; without, all of them.
         """
@@ -85,7 +88,7 @@ class Graph:
                 if position in self._compensation:
                     near.add(self._compensation[position])
             candidates = sorted(near)
-        failing = self.is_failing(state)
+        stops = stops or self.is_failing(state)
         called = {after for one, after in self._compensation.items() if state[one] == "f"}
         return [
             position
@@ -94,26 +97,41 @@ class Graph:
             and (
                 position in called
                 if position in self.compensations
-                else not failing and all(self._passed(state, one) for one in self.needs[position])
+                else not stops and all(self._passed(state, one) for one in self.needs[position])
             )
         ]
 
-    def closed(self, state: str) -> tuple[str, bool | None]:
-        """The state with what will never run marked, and whether all went well.
+    def to_stop(self, state: str) -> list[int]:
+        """The steps under way that end without having begun, or as soon as may be, when it stops.
 
-        None, and the state as it was, while something is running, waiting or ready.
+        Whatever compensates for a failure is done all the same.
         """
-        if "r" in state or "w" in state or ("p" in state and self.ready(state)):
+        return [
+            position
+            for position, letter in enumerate(state)
+            if letter in "rw" and position not in self.compensations
+        ]
+
+    def closed(self, state: str, *, stops: bool = False) -> tuple[str, ExecutionStatus | None]:
+        """The state with what will never run marked, and how the execution has ended.
+
+        None, and the state as it was, while something is running, waiting or ready. `stops`: what
+        this execution is a step of has failed, so that it begins nothing more.
+        """
+        if "r" in state or "w" in state or ("p" in state and self.ready(state, stops=stops)):
             return state, None
         failing = self.is_failing(state)
         changes = {
             position: StepStatus.SKIPPED
-            if position in self.compensations or not failing
+            if position in self.compensations or not (failing or stops)
             else StepStatus.CANCELLED
             for position, letter in enumerate(state)
             if letter == "p"
         }
-        return with_statuses(state, changes), not failing
+        state = with_statuses(state, changes)
+        if failing:
+            return state, ExecutionStatus.FAILED
+        return state, ExecutionStatus.CANCELLED if "x" in state else ExecutionStatus.COMPLETED
 
     def to_retry(self, state: str) -> list[int]:
         """The steps to do again so that a failed or cancelled execution can complete."""

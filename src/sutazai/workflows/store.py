@@ -421,9 +421,13 @@ def runs(
     return [run_of(row) for row in connection.execute(query.order_by(RUNS.c.position, RUNS.c.item))]
 
 
-def open_runs(connection: Connection, execution_id: str) -> list[Run]:
-    """What has not ended of an execution."""
+def open_runs(
+    connection: Connection, execution_id: str, *, positions: Sequence[int] | None = None
+) -> list[Run]:
+    """What has not ended of an execution; of some steps only."""
     query = select(RUNS).where(RUNS.c.execution_id == execution_id, RUNS.c.ended_at.is_(None))
+    if positions is not None:
+        query = query.where(RUNS.c.position.in_(positions))
     return [run_of(row) for row in connection.execute(query.order_by(RUNS.c.position, RUNS.c.item))]
 
 
@@ -441,11 +445,13 @@ def pending_items(
     return [run_of(row) for row in connection.execute(query)]
 
 
-def cancel_items(connection: Connection, execution_id: str, position: int, *, now: int) -> None:
-    """End the items of a step that have not begun."""
+def cancel_items(
+    connection: Connection, execution_id: str, positions: Sequence[int], *, now: int
+) -> None:
+    """End the items of some steps that have not begun."""
     connection.execute(
         update(RUNS)
-        .where(RUNS.c.execution_id == execution_id, RUNS.c.position == position)
+        .where(RUNS.c.execution_id == execution_id, RUNS.c.position.in_(positions))
         .where(RUNS.c.item >= 0, RUNS.c.status == StepStatus.PENDING.value)
         .values(status=StepStatus.CANCELLED.value, ended_at=now)
     )
