@@ -241,7 +241,7 @@ class Advancer:
     def cancel(self, connection: Connection, execution: Execution, origin: Origin) -> Execution:
         """End a locked execution, what it runs, and what it executes; a child tells its parent."""
         now = clock.now()
-        going = store.open_runs(connection, execution.execution_id)
+        going = finding_store.open_runs(connection, execution.execution_id)
         changes = {
             position: StepStatus.CANCELLED
             for position, letter in enumerate(execution.state)

@@ -18,9 +18,12 @@ def approval_key(execution_id: str, position: int) -> str:
     return f"{APPROVAL_KIND}:{execution_id}:{position}"
 
 
-def notice(event: str, execution: Execution, origin: Origin, **more: str | None) -> NewEvent:
+def notice(event: str, execution: Execution, origin: Origin, **more: object) -> NewEvent:
     """An event about an execution; what is None is left out."""
-    data = {"execution_id": execution.execution_id, "workflow_id": execution.workflow_id}
+    data: dict[str, object] = {
+        "execution_id": execution.execution_id,
+        "workflow_id": execution.workflow_id,
+    }
     data |= {name: value for name, value in more.items() if value is not None}
     return NewEvent(f"workflow.{event}", data, origin, RESOURCE, execution.submitted_by)
 

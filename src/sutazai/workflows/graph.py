@@ -4,9 +4,11 @@ Where an execution stands is a text with a letter for each step, in the order of
 small enough to be rewritten whenever a step ends, and enough to know all that may come next.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 from sutazai.errors import Detail
+from sutazai.events.catalogue import EVENT_TYPES
 from sutazai.workflows.expressions import Expression, ExpressionError, compiled
 from sutazai.workflows.model import (
     APPROVAL,
@@ -239,6 +241,23 @@ def _neighbours(number: int, step: Step, positions: Mapping[str, int]) -> list[D
     return found
 
 
+_EVENT_TYPE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
+_LONGEST_EVENT_TYPE = 64
+_OWN_EVENTS = frozenset(event.name for event in EVENT_TYPES)
+
+
+def event_type_problem(name: str) -> str | None:
+    """Why no event of this type can be posted."""
+    if len(name) > _LONGEST_EVENT_TYPE or not _EVENT_TYPE.fullmatch(name):
+        return (
+            f"Must be at most {_LONGEST_EVENT_TYPE} lower-case letters, digits and underscores, in "
+            "words with dots between them, as `change.decided`"
+        )
+    if name in _OWN_EVENTS:
+        return f"{name!r} is an event of the server's own; choose another type"
+    return None
+
+
 _UNUSED = {
     APPROVAL: ("agent", "config", "metadata", "for_each", "retry", "input"),
     SUB_WORKFLOW: ("agent", "retry", "timeout_seconds"),
@@ -251,6 +270,13 @@ def _kind(number: int, step: Step) -> list[Detail]:
     if (step.workflow_id is not None) != (step.type == SUB_WORKFLOW):
         message = f"Goes with the type {SUB_WORKFLOW!r}, and only with it"
         found.append(_detail(number, "workflow_id", message))
+    if step.event is not None:
+        if step.type != APPROVAL:
+            message = f"Goes with the type {APPROVAL!r}, and only with it"
+            found.append(_detail(number, "event", message))
+        problem = event_type_problem(step.event.event_type)
+        if problem is not None:
+            found.append(_detail(number, "event.event_type", problem))
     each = step.for_each
     is_workflow = step.type == SUB_WORKFLOW
     if is_workflow and each is not None and each.concurrency > MOST_EXECUTIONS_AT_ONCE:
@@ -324,6 +350,9 @@ def _expressions(
         texts.append(("when", step.when, {"input", "steps"}))
     if step.for_each is not None:
         texts.append(("for_each.items", step.for_each.items, {"input", "steps"}))
+    if step.event is not None and step.event.correlation_id is not None:
+        text = step.event.correlation_id
+        texts.append(("event.correlation_id", text, {"input", "steps"}))
     for field, text, names in texts:
         try:
             expression = compiled(text)

@@ -132,7 +132,7 @@ class Settlement:
             room = step.for_each.concurrency - running
             if room <= 0:
                 break
-            batch = store.pending_items(
+            batch = finding_store.pending_items(
                 self._connection, execution_id, position, first=following, limit=room
             )
             following = batch[-1].item + 1 if len(batch) == room else total
@@ -175,7 +175,7 @@ class Settlement:
         self._flush()
         execution_id = self._execution.execution_id
         store.cancel_items(self._connection, execution_id, positions, now=self._now)
-        runs = store.open_runs(self._connection, execution_id, positions=positions)
+        runs = finding_store.open_runs(self._connection, execution_id, positions=positions)
         task_ids = [run.task_id for run in runs if run.task_id is not None]
         unbegun = jobs.cancel_waiting(self._connection, task_ids)
         self._withdrawn += unbegun
@@ -265,7 +265,7 @@ class Settlement:
             if not starting.is_wanted(step, self._scope, state):
                 return self._ended_at_once(position, Change(StepStatus.SKIPPED))
             if step.type == APPROVAL:
-                return self._wait_for_person(position, step)
+                return self._wait_for_person(position, step, state)
             if step.for_each is not None:
                 return self._begin_items(position, step, state)
             if step.type == SUB_WORKFLOW:
@@ -321,7 +321,8 @@ class Settlement:
         self._note_error(position, change)
         return change.status
 
-    def _wait_for_person(self, position: int, step: Step) -> StepStatus:
+    def _wait_for_person(self, position: int, step: Step, state: str) -> StepStatus:
+        event = starting.event_of(step, self._scope, state)
         seconds = step.timeout_seconds or DEFAULT_APPROVAL_SECONDS
         job = NewJob(
             key=approval_key(self._execution.execution_id, position),
@@ -331,7 +332,7 @@ class Settlement:
             run_at=self._now + int(seconds * SECOND),
         )
         jobs.enqueue(self._connection, [job])
-        run = self._run(position, StepStatus.WAITING)
+        run = msgspec.structs.replace(self._run(position, StepStatus.WAITING), event=event)
         self._new.append(run)
         self._tell(run)
         return StepStatus.WAITING
