@@ -15,6 +15,7 @@ from sutazai.events.model import NewEvent, Origin
 from sutazai.limits.idempotency import Replayable
 from sutazai.tasks.service import Tasks
 from sutazai.workflows import finding_store, graph, store
+from sutazai.workflows.changes import RESOURCE
 from sutazai.workflows.foreseen import Foresees, cached_steps
 from sutazai.workflows.model import (
     APPROVAL,
@@ -26,7 +27,6 @@ from sutazai.workflows.model import (
     Workflow,
     WorkflowPage,
 )
-from sutazai.workflows.settling import RESOURCE
 
 ScheduledBy = Callable[[Connection, str], list[str]]
 """The ids of the schedules that will still execute a workflow."""
