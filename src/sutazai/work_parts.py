@@ -72,6 +72,7 @@ def make_runner(
             callbacks.on_task_ended,
             lambda *told: workflows().on_task_ended(*told),
         ],
+        on_task_waits=[lambda *told: workflows().on_task_waits(*told)],
         children=lambda: workflows().children,
         instruments=instruments,
         tracing=tracing,

@@ -67,6 +67,7 @@ TABLE = [
     ("POST", "/executions/exec-nobody/pause", WRITERS),
     ("POST", "/executions/exec-nobody/resume", WRITERS),
     ("POST", "/executions/exec-nobody/steps/a/approve", WRITERS),
+    ("POST", "/events", WRITERS),
     ("GET", f"/tasks/{NOBODYS_TASK}/findings", READERS),
     # Whose task it is decides, so what is wrong with the request is told first.
     ("POST", f"/tasks/{NOBODYS_TASK}/findings/{'0' * 32}/dismiss", ALL),

@@ -389,21 +389,30 @@ class RedisAgents:
             await self._assignments.heartbeat(agent_id, holding=[assignment_id])
 
     async def _refuse(self, error: Malformed) -> None:
-        """What cannot be understood ends the assignment that it is about, so that nobody waits."""
+        """Tell the agent that it was not understood; an answer that was not is a failed attempt."""
         agent_id, assignment_id = error.from_agent, error.correlation_id
         _logger.info("agents.message_refused", agent=(agent_id or "")[:64], reason=str(error))
-        if agent_id is not None and assignment_id is not None and self._is_ours(agent_id):
-            sent = self._sent.get(agent_id, {}).get(assignment_id)
-            if sent is None or sent.ours:
-                text = f"The agent's message was refused: {error}."
-                await self._fail(agent_id, assignment_id, text)
+        if agent_id is None or assignment_id is None or not self._is_ours(agent_id):
+            return
+        sent = self._sent.get(agent_id, {}).get(assignment_id)
+        if sent is not None and not sent.ours:
+            return
+        text = f"The agent's message was refused: {error}."
+        if error.type is MessageType.RESPONSE:
+            await self._fail(agent_id, assignment_id, text)
+        else:
+            wrong = SutazaiError(ErrorCode.VALIDATION_ERROR, text)
+            await self._tell_refused(agent_id, assignment_id, wrong)
 
     async def _fail(self, agent_id: str, assignment_id: str, text: str) -> None:
+        """End an attempt whose answer is none; another, perhaps of another agent, may do better."""
         self._sent.get(agent_id, {}).pop(assignment_id, None)
+        wrong = SutazaiError(ErrorCode.VALIDATION_ERROR, text)
         try:
             await self._assignments.fail(
-                agent_id, assignment_id, code=ErrorCode.VALIDATION_ERROR, message=text
+                agent_id, assignment_id, code=wrong.code, message=text, retryable=True
             )
+            await self._tell_refused(agent_id, assignment_id, wrong)
         except SutazaiError as error:
             if error.code not in (ErrorCode.CONFLICT, ErrorCode.NOT_FOUND):
                 raise

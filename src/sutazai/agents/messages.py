@@ -59,15 +59,21 @@ class AgentMessage(msgspec.Struct, frozen=True, kw_only=True):
 class Malformed(Exception):
     """What came is no message that could be understood; the text says why.
 
-    `correlation_id` and `from_agent` are those that it names all the same, if it does.
+    `correlation_id`, `from_agent` and `type` are those that it names all the same, if it does.
     """
 
     def __init__(
-        self, reason: str, *, correlation_id: str | None = None, from_agent: str | None = None
+        self,
+        reason: str,
+        *,
+        correlation_id: str | None = None,
+        from_agent: str | None = None,
+        type: MessageType | None = None,  # noqa: A002  # the message's word
     ) -> None:
         super().__init__(reason)
         self.correlation_id = correlation_id
         self.from_agent = from_agent
+        self.type = type
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -170,7 +176,7 @@ def read_message(data: bytes) -> AgentMessage:
         envelope = _envelope.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"it is no AgentMessage: {error}"[:300]) from None
-    about = {"correlation_id": envelope.correlation_id, "from_agent": envelope.from_agent}
+    about = _about(envelope)
     if len(data) > MOST_MESSAGE_BYTES:
         most = MOST_MESSAGE_BYTES // (1024 * 1024)
         reason = f"it has {len(data):,} bytes, and at most {most} MiB are taken"
@@ -190,9 +196,17 @@ def read_message(data: bytes) -> AgentMessage:
     )
 
 
+def _about(message: _Envelope | AgentMessage) -> dict[str, Any]:
+    return {
+        "correlation_id": message.correlation_id,
+        "from_agent": message.from_agent,
+        "type": message.type,
+    }
+
+
 def said_in(message: AgentMessage) -> Said:
     """What a response or an event says of an assignment. Raises Malformed."""
-    about = {"correlation_id": message.correlation_id, "from_agent": message.from_agent}
+    about = _about(message)
     payload = message.payload
     if message.type is MessageType.EVENT:
         return _alive(payload, about)

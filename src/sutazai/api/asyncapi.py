@@ -9,6 +9,7 @@ _MOMENT = {"type": "string", "format": "date-time"}
 _NAMES = {"type": "array", "items": _STRING}
 _FIELDS: dict[str, dict[str, Any]] = {
     "address": {"type": ["string", "null"]},
+    "approved": {"type": "boolean"},
     "attempt": {"type": "integer", "minimum": 0},
     "call": {"type": "integer", "minimum": 0},
     "changed": _NAMES,

@@ -1,31 +1,43 @@
 """`/events`: the log, which is also the audit trail, read by pages or as a live stream."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request
+from pydantic import Field
 from starlette.responses import Response
 
 from sutazai import clock
 from sutazai.api.asyncapi import document
 from sutazai.api.live import Listener, readable_resources
 from sutazai.api.requests import (
+    Clean,
     CurrentPrincipal,
     CurrentServices,
+    IdempotencyKey,
+    Input,
+    StrictRoute,
     answer,
     call_of,
     credential_of,
+    needs,
+    origin_of,
+    replayable,
 )
 from sutazai.api.schemas import EventList, Ticket, errors
 from sutazai.api.services import Services
 from sutazai.api.sse import EventStreamResponse
+from sutazai.api.workflow_schemas import PostedEvent
 from sutazai.errors import invalid
 from sutazai.events.streams import checked_patterns
+from sutazai.identity.model import Principal
 from sutazai.identity.service import TICKET_SECONDS
 from sutazai.identity.tokens import digest, unauthorized
+from sutazai.workflows.model import EventKey
+from sutazai.workflows.starting import MOST_CORRELATION_ID
 
-router = APIRouter(prefix="/events", tags=["events"])
+router = APIRouter(prefix="/events", tags=["events"], route_class=StrictRoute)
 documents = APIRouter()
 
 
@@ -61,6 +73,53 @@ async def list_events(
             "next_after": page.next_after,
         }
     )
+
+
+class EventRequest(Input):
+    """An event from outside, for the steps that wait for it."""
+
+    event_type: Annotated[str, Field(min_length=1, max_length=64), Clean]
+    correlation_id: (
+        Annotated[str, Field(min_length=1, max_length=MOST_CORRELATION_ID), Clean] | None
+    ) = None
+    data: Annotated[
+        dict[str, Any],
+        Field(
+            description="`approved` (required): whether the step may go on; `comment`; and what "
+            "else is to be in the step's output; 64 KiB together"
+        ),
+    ]
+
+
+@router.post(
+    "",
+    operation_id="postEvent",
+    summary="Answer the approval steps that wait for an event",
+    response_model=PostedEvent,
+    responses=errors(403, 404, 409),
+)
+async def post_event(
+    request: Request,
+    services: CurrentServices,
+    body: EventRequest,
+    principal: Principal = needs("execute", "workflows"),
+    key: IdempotencyKey = None,
+) -> Response:
+    """Each step that waits for this type and correlation id ends, with `data` as its output.
+
+    As if the caller had approved or refused it: `workflow.answered` tells of it. What begins to
+    wait later is not answered.
+    """
+    replay = await replayable(request, key, principal=principal.actor)
+    event = EventKey(body.event_type, body.correlation_id)
+    answered = await services.workflows.executions.post_event(
+        event,
+        body.data,
+        user_id=principal.user_id,
+        origin=origin_of(request, principal),
+        replay=replay,
+    )
+    return answer({**event._asdict(), "answered": answered}, replay=replay)
 
 
 @documents.get("/asyncapi.json", include_in_schema=False)

@@ -27,6 +27,7 @@ from sutazai.api.schemas import errors
 from sutazai.api.workflow_schemas import Execution, ExecutionDetails
 from sutazai.identity.model import Principal
 from sutazai.workflows import model
+from sutazai.workflows.answering import MOST_COMMENT
 from sutazai.workflows.graph import STATUSES
 
 router = APIRouter(prefix="/executions", tags=["workflows"], route_class=StrictRoute)
@@ -40,7 +41,7 @@ class ApprovalRequest(Input):
     """What a person says to a step that waits for one."""
 
     approved: Annotated[bool, Field(strict=True)]
-    comment: Annotated[str, Field(max_length=2_000), Clean] = ""
+    comment: Annotated[str, Field(max_length=MOST_COMMENT), Clean] = ""
 
 
 @router.get(
@@ -181,6 +182,7 @@ async def approve_step(
         approved=body.approved,
         comment=body.comment,
         user_id=principal.user_id,
+        origin=origin_of(request, principal),
         replay=replay,
     )
     return answer(execution_view(execution), replay=replay)
@@ -254,6 +256,8 @@ def _step_view(
     if runs:
         whole, *items = runs
         shown |= _run_view(whole, outputs, made)
+        if whole.event is not None:
+            shown["event"] = whole.event._asdict()
         shown["status"] = STATUSES[letter]
         if whole.value is not None:
             shown["output"] = msgspec.Raw(whole.value.encode())

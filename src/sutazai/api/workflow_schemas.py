@@ -100,6 +100,13 @@ class ItemRun(BaseModel):
     error: TaskFailure | None = None
 
 
+class AwaitedEvent(BaseModel):
+    """The event that answers an approval step, or did; see `postEvent`."""
+
+    event_type: str
+    correlation_id: str | None
+
+
 class StepRun(BaseModel):
     """A step of an execution; `execution_id` is what a step of the type `workflow` executes.
 
@@ -117,6 +124,7 @@ class StepRun(BaseModel):
     output: Any = None
     error: TaskFailure | None = None
     items: list[ItemRun] | None = None
+    event: AwaitedEvent | None = None
 
 
 class ExecutionDetails(Execution):
@@ -129,6 +137,22 @@ class ExecutionDetails(Execution):
     input: dict[str, Any]
     outputs_left_out: bool = False
     steps: list[StepRun]
+
+
+class AnsweredStep(BaseModel):
+    """A step that waits no more."""
+
+    execution_id: str
+    workflow_id: str
+    step_id: str
+
+
+class PostedEvent(BaseModel):
+    """An event, with the steps that it has answered; there is at least one."""
+
+    event_type: str
+    correlation_id: str | None
+    answered: list[AnsweredStep]
 
 
 class ExecutionList(BaseModel):

@@ -67,6 +67,13 @@ class CompensateRequest(Input):
     compensate: StepId
 
 
+class AwaitedEventRequest(Input):
+    """The event that answers a step of the type `approval`, as a person would."""
+
+    event_type: Annotated[str, Field(min_length=1, max_length=64), Clean]
+    correlation_id: Expression | None = None
+
+
 class StepRequest(Input):
     """A step of a workflow."""
 
@@ -86,6 +93,7 @@ class StepRequest(Input):
     timeout_seconds: Annotated[float, Field(gt=0, le=2_592_000, strict=True)] | None = None
     on_failure: Literal["fail", "continue"] | CompensateRequest = "fail"
     workflow_id: Annotated[str, Field(max_length=64), Clean] | None = None
+    event: AwaitedEventRequest | None = None
 
 
 class WorkflowRequest(Input):

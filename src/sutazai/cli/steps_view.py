@@ -1,5 +1,6 @@
 """An execution on a terminal: its steps, live or as they ended."""
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -189,7 +190,13 @@ def _asked(execution: Mapping[str, Any], step: Mapping[str, Any]) -> str:
     """What a person is to do, for a step that waits for one."""
     if step["status"] != "waiting":
         return ""
-    return f": sutazai workflow approve {execution['execution_id']} {step['step_id']}"
+    said = f": sutazai workflow approve {execution['execution_id']} {step['step_id']}"
+    event = step.get("event")
+    if event:
+        said += f", or sutazai workflow post-event {event['event_type']}"
+        if event["correlation_id"] is not None:
+            said += f" --correlation-id {shlex.quote(printable(event['correlation_id']))}"
+    return said
 
 
 def _ended_at(execution: Mapping[str, Any]) -> str | None:

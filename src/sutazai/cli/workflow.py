@@ -177,6 +177,33 @@ def approve(
     workflow_actions.approve(execution_id, step_id, approved=not refuse, comment=comment, url=url)
 
 
+@app.command("post-event")
+def post_event(
+    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="The event waited for.")],
+    correlation_id: Annotated[
+        str | None, typer.Option("--correlation-id", help="Which of them, as the steps have it.")
+    ] = None,
+    refuse: Annotated[bool, typer.Option("--refuse", help="Let the steps fail instead.")] = False,
+    comment: Annotated[str, typer.Option(help="Kept with the steps.")] = "",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE, the value as JSON or text, for the output; repeatable."),
+    ] = None,
+    url: Url = None,
+) -> None:
+    """Answer all steps that wait for an event."""
+    from sutazai.cli import workflow_actions
+
+    workflow_actions.post_event(
+        event_type,
+        correlation_id=correlation_id,
+        approved=not refuse,
+        comment=comment,
+        data=data or [],
+        url=url,
+    )
+
+
 @app.command()
 def delete(workflow_id: WorkflowId, url: Url = None) -> None:
     """Take a workflow away; its executions go on and can be read."""

@@ -251,6 +251,25 @@ def approve(
     print(f"{after['execution_id']} {after['status']}")
 
 
+def post_event(
+    event_type: str,
+    *,
+    correlation_id: str | None,
+    approved: bool,
+    comment: str,
+    data: Sequence[str],
+    url: str | None,
+) -> None:
+    """Post it, and say which steps it has answered."""
+    said = object_of(data, None) | {"approved": approved}
+    if comment:
+        said["comment"] = comment
+    with connect(url) as client:
+        posted = client.post_event(event_type, said, correlation_id=correlation_id)
+    for one in posted["answered"]:
+        print(f"{one['execution_id']} {one['step_id']}")
+
+
 def delete(workflow_id: str, *, url: str | None) -> None:
     """Delete, and say so."""
     with connect(url) as client:

@@ -16,7 +16,7 @@ from sutazai.errors import ErrorCode, SutazaiError
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-HEAD = "0011"
+HEAD = "0012"
 """The newest revision under `migrations/versions`; a test compares it with Alembic's own answer."""
 
 _ADVISORY_LOCK = 7_382_194_550_001

@@ -90,9 +90,8 @@ def apply(
 
 
 def lock_first(connection: Connection, endings: Sequence[Ending], handlers: Handlers) -> None:
-    """Take the handlers' locks that come before those of the jobs which these ends take away."""
-    final = (end.job for end in endings if end.final)
-    for kind, group in by_kind(final, lambda job: job.kind):
+    """Take the handlers' locks that come before those of these jobs."""
+    for kind, group in by_kind((end.job for end in endings), lambda job: job.kind):
         if kind in handlers:  # an unknown one is told of where its own end is recorded
             handlers[kind].before_ended(connection, group)
 

@@ -135,7 +135,7 @@ class Handler(Protocol):
         ...
 
     def before_ended(self, connection: Connection, jobs: Sequence[Job]) -> None:
-        """Jobs are about to end for good: whatever `ended` locks besides, it locks here.
+        """Attempts are about to end: whatever `ended` locks besides, it locks here.
 
         These locks come before those of the jobs; whether the ends are accepted is not known yet.
         """

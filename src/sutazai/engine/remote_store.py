@@ -76,12 +76,11 @@ def find(connection: Connection, attempt: Attempt) -> Job | None:
 
 
 def held_by(connection: Connection, consumer: str) -> list[Job]:
-    """What a consumer has under way at remote workers, locked for this transaction."""
+    """What a consumer has under way at remote workers."""
     rows = connection.execute(
         select(*store.FIELDS)
         .where(store.IS_RUNNING, _IS_REMOTE, JOBS.c.consumer == consumer)
         .order_by(JOBS.c.id)
-        .with_for_update()
     )
     return [_job(row) for row in rows]
 

@@ -434,6 +434,15 @@ def cancel(connection: Connection, key: str) -> bool:
     return row is not None
 
 
+def cancel_waiting(connection: Connection, keys: Sequence[str]) -> set[str]:
+    """Take away the live jobs of these keys that no attempt is made at, nor held; theirs."""
+    if not keys:
+        return set()
+    waits = JOBS.c.state.in_(("ready", "scheduled"))
+    statement = delete(JOBS).where(JOBS.c.key.in_(keys), waits).returning(JOBS.c.key)
+    return set(connection.execute(statement).scalars())
+
+
 def keys_in(connection: Connection, queue: str) -> list[str]:
     """The live jobs of a queue, whatever their state; reads them all, so for rare moments."""
     return list(connection.execute(select(JOBS.c.key).where(JOBS.c.queue == queue)).scalars())

@@ -40,6 +40,8 @@ Remember = Callable[[Assignment, str, dict[str, Any]], Awaitable[dict[str, Any]]
 BeforeTasksEnd = Callable[[Connection, Sequence[str]], None]
 """Locks what waits for these tasks, which comes before the tasks' own locks and their jobs'."""
 OnTaskEnded = Callable[[Connection, Sequence[TaskEnded]], None]
+OnTaskWaits = Callable[[Connection, Sequence[str]], None]
+"""Is told of tasks whose attempt has ended and that shall be tried again."""
 
 
 class _Progress:
@@ -118,6 +120,7 @@ class TaskRunner:
         remember: Remember,
         before_tasks_end: Sequence[BeforeTasksEnd] = (),
         on_task_ended: Sequence[OnTaskEnded] = (),
+        on_task_waits: Sequence[OnTaskWaits] = (),
         instruments: Instruments | None = None,
         tracing: Tracing | None = None,
     ) -> None:
@@ -133,6 +136,7 @@ class TaskRunner:
         self._remember = remember
         self._before_tasks_end = tuple(before_tasks_end)
         self._on_task_ended = tuple(on_task_ended)
+        self._on_task_waits = tuple(on_task_waits)
         self._models = models
         self._progress = _Progress(database)
         self._outputs = Outputs(database)
@@ -307,6 +311,14 @@ class TaskRunner:
             dependencies.let_go_idle(connection, parked, now=now)
         self._registry.record_work(connection, work)
         self.task_ended(connection, over, now)
+        again = [
+            end.job.key
+            for end in endings
+            if not end.final and not isinstance(end.outcome, Parked) and end.job.key in tasks
+        ]
+        if again:
+            for hook in self._on_task_waits:
+                hook(connection, again)
 
     def task_ended(self, connection: Connection, over: Sequence[TaskEnded], now: int) -> None:
         """Tell whatever waits for these tasks; in the transaction that ends them."""

@@ -9,10 +9,11 @@ from sutazai.database import Connection, tally
 from sutazai.engine import store as jobs
 from sutazai.errors import ErrorCode
 from sutazai.events import log
-from sutazai.events.model import Origin
+from sutazai.events.model import SYSTEM, Origin
 from sutazai.tasks.model import TaskEnded, TaskStatus
 from sutazai.tasks.service import Tasks
 from sutazai.workflows import finding_store, store
+from sutazai.workflows.changes import Change, approval_key, change_by_child, notice
 from sutazai.workflows.expressions import Budget
 from sutazai.workflows.graph import Graph, with_statuses
 from sutazai.workflows.model import (
@@ -23,7 +24,8 @@ from sutazai.workflows.model import (
     StepStatus,
 )
 from sutazai.workflows.resetting import reset_children, reset_items
-from sutazai.workflows.settling import Change, Settlement, approval_key, change_by_child, notice
+from sutazai.workflows.settling import Settlement
+from sutazai.workflows.stopping import has_given_up, stops_above
 
 _MOST_GRAPHS = 256
 
@@ -66,7 +68,8 @@ class Advancer:
         store.add_execution(connection, execution)
         log.append(connection, [notice("started", execution, origin)], now=execution.started_at)
         tally(connection, "executions", "started")
-        this = self._settlement(connection, execution, budget or Budget())
+        # Whatever begins it begins nothing more once something has failed.
+        this = self._settlement(connection, execution, budget or Budget(), stops=False)
         return this.settle({}, everything=True)
 
     def before_tasks_end(self, connection: Connection, task_ids: Sequence[str]) -> None:
@@ -88,7 +91,8 @@ class Advancer:
         by_task = {ended.task_id: ended for ended in over}
         ended_runs: dict[str, list[tuple[Run, Change]]] = {}
         for task_id, (execution_id, run) in store.runs_of_tasks(connection, list(by_task)).items():
-            ended_runs.setdefault(execution_id, []).append((run, _change(by_task[task_id])))
+            if run.ended_at is None:
+                ended_runs.setdefault(execution_id, []).append((run, _change(by_task[task_id])))
         budgets: dict[str, Budget] = {}
         for execution_id in sorted(ended_runs):
             execution = store.get_execution(connection, execution_id, lock=True)
@@ -96,6 +100,32 @@ class Advancer:
                 # What tasks of others, which happened to end together, make of theirs is theirs.
                 budget = budgets.setdefault(self._outermost(connection, execution), Budget())
                 self.runs_ended(connection, execution, ended_runs[execution_id], budget)
+
+    def on_task_waits(self, connection: Connection, task_ids: Sequence[str]) -> None:
+        """The hook of attempts that others shall follow: none does where something has failed."""
+        runs: dict[str, list[Run]] = {}
+        for execution_id, run in store.runs_of_tasks(connection, task_ids).values():
+            runs.setdefault(execution_id, []).append(run)
+        for execution_id in sorted(runs):
+            execution = store.get_execution(connection, execution_id, lock=True)
+            if execution is None or execution.status.is_final:
+                continue
+            graph = self.graph(connection, execution.workflow_id, execution.version)
+            fails = graph.is_failing(execution.state)
+            fails = fails or stops_above(connection, self.graph, execution)
+            over = [
+                run
+                for run in runs[execution_id]
+                if (fails and run.position not in graph.compensations)
+                or (run.item >= 0 and has_given_up(connection, graph, execution_id, run.position))
+            ]
+            if over:
+                cancelled = Change(StepStatus.CANCELLED)
+                self.runs_ended(connection, execution, [(run, cancelled) for run in over])
+                gone = [run.task_id for run in over if run.task_id is not None]
+                self._tasks.withdraw(
+                    connection, gone, origin=Origin(SYSTEM.actor, execution.request_id)
+                )
 
     def _outermost(self, connection: Connection, execution: Execution) -> str:
         """The execution that this is a step of, at any depth, or is itself."""
@@ -153,6 +183,17 @@ class Advancer:
                 over.append((run, change_by_child(after)))
         return self._settle(connection, execution, over, budget, everything=True)
 
+    def stop(self, connection: Connection, execution_id: str, budget: Budget) -> Change | None:
+        """End what has not begun of an execution whose step above is to end; tells no parent.
+
+        How the step has ended, if that is all there was.
+        """
+        execution = store.get_execution(connection, execution_id, lock=True)
+        if execution is None or execution.status.is_final:
+            return None
+        after = self._settle(connection, execution, (), budget, everything=True, stops=True)
+        return change_by_child(after, stops=True) if after.status.is_final else None
+
     def _settle(
         self,
         connection: Connection,
@@ -161,28 +202,22 @@ class Advancer:
         budget: Budget,
         *,
         everything: bool = False,
+        stops: bool | None = None,
     ) -> Execution:
-        """Write the ends of runs, and begin what they let go, or everything that may begin."""
-        this = self._settlement(connection, execution, budget)
-        changes: dict[int, Change] = {}
-        items: dict[int, list[Change]] = {}
-        for run, change in over:
-            if run.ended_at is not None:
-                continue
-            this.end(run, change)
-            if run.item < 0:
-                changes[run.position] = change
-            else:
-                items.setdefault(run.position, []).append(change)
+        """Write the ends of runs, and begin what they let go, or everything that may begin.
+
+        `stops` as of `Settlement`; None: look.
+        """
+        this = self._settlement(connection, execution, budget, stops=stops)
+        each = []
         if everything:
-            for position, letter in enumerate(execution.state):
-                if letter == "r" and this.graph.steps[position].for_each is not None:
-                    items.setdefault(position, [])
-        for position, some in items.items():
-            end = this.items_ended(position, some)
-            if end is not None:
-                changes[position] = end
-        return this.settle(changes, everything=everything)
+            each = [
+                position
+                for position, letter in enumerate(execution.state)
+                if letter == "r" and this.graph.steps[position].for_each is not None
+            ]
+        going = [(run, change) for run, change in over if run.ended_at is None]
+        return this.settle(this.end_runs(going, done_for_items=each), everything=everything)
 
     def tell_parent(
         self, connection: Connection, execution: Execution, budget: Budget | None = None
@@ -198,14 +233,15 @@ class Advancer:
         parent = store.get_execution(connection, parent_id, lock=True)
         if parent is None or parent.status.is_final:
             return
+        change = change_by_child(execution, stops=stops_above(connection, self.graph, execution))
         for run in store.runs(connection, parent_id, positions=[position], item=item):
             if run.child_id == execution.execution_id:
-                self.runs_ended(connection, parent, [(run, change_by_child(execution))], budget)
+                self.runs_ended(connection, parent, [(run, change)], budget)
 
     def cancel(self, connection: Connection, execution: Execution, origin: Origin) -> Execution:
         """End a locked execution, what it runs, and what it executes; a child tells its parent."""
         now = clock.now()
-        going = store.open_runs(connection, execution.execution_id)
+        going = finding_store.open_runs(connection, execution.execution_id)
         changes = {
             position: StepStatus.CANCELLED
             for position, letter in enumerate(execution.state)
@@ -241,10 +277,17 @@ class Advancer:
         return after
 
     def _settlement(
-        self, connection: Connection, execution: Execution, budget: Budget
+        self,
+        connection: Connection,
+        execution: Execution,
+        budget: Budget,
+        *,
+        stops: bool | None = None,
     ) -> Settlement:
+        if stops is None:
+            stops = stops_above(connection, self.graph, execution)
         graph = self.graph(connection, execution.workflow_id, execution.version)
-        return Settlement(connection, self._tasks, graph, execution, self, budget)
+        return Settlement(connection, self._tasks, graph, execution, self, budget, stops=stops)
 
 
 def _change(ended: TaskEnded) -> Change:

@@ -10,8 +10,8 @@ from sutazai.engine.job import Consumer, Ending, Job, Outcome, Succeeded
 from sutazai.errors import ErrorCode
 from sutazai.workflows import store
 from sutazai.workflows.advancing import Advancer
+from sutazai.workflows.changes import APPROVAL_KIND, Change
 from sutazai.workflows.model import StepError, StepStatus
-from sutazai.workflows.settling import APPROVAL_KIND, Change
 
 CONSUMER = Consumer("workflow-approvals", (APPROVAL_KIND,), 10)
 

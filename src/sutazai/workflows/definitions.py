@@ -16,6 +16,7 @@ from sutazai.events.model import NewEvent, Origin
 from sutazai.limits.idempotency import Replayable
 from sutazai.tasks.service import Tasks
 from sutazai.workflows import finding_store, graph, store
+from sutazai.workflows.changes import RESOURCE
 from sutazai.workflows.foreseen import Foresees, cached_steps
 from sutazai.workflows.model import (
     APPROVAL,
@@ -27,7 +28,6 @@ from sutazai.workflows.model import (
     Workflow,
     WorkflowPage,
 )
-from sutazai.workflows.settling import RESOURCE
 from sutazai.workflows.starting import description_of
 
 ScheduledBy = Callable[[Connection, str], list[str]]

@@ -8,7 +8,6 @@ import msgspec
 
 from sutazai import clock
 from sutazai.database import Connection, Database, aside
-from sutazai.engine import store as jobs
 from sutazai.errors import Detail, ErrorCode, SutazaiError, invalid, not_found
 from sutazai.events import log
 from sutazai.events.hub import EventHub
@@ -18,6 +17,8 @@ from sutazai.limits.idempotency import Replayable
 from sutazai.tasks.service import Tasks
 from sutazai.workflows import finding_store, outputs, store
 from sutazai.workflows.advancing import Advancer
+from sutazai.workflows.answering import Answer, AnsweredStep, answer, answer_all, answer_of
+from sutazai.workflows.changes import new_execution, notice
 from sutazai.workflows.definitions import existing
 from sutazai.workflows.expressions import Budget
 from sutazai.workflows.foreseen import known_metadata
@@ -25,6 +26,7 @@ from sutazai.workflows.model import (
     APPROVAL,
     SUB_WORKFLOW,
     Definition,
+    EventKey,
     Execution,
     ExecutionDetails,
     ExecutionPage,
@@ -33,10 +35,8 @@ from sutazai.workflows.model import (
     Run,
     RunKey,
     Step,
-    StepError,
     StepStatus,
 )
-from sutazai.workflows.settling import Change, approval_key, new_execution, notice
 from sutazai.workflows.starting import description_of
 
 MOST_INPUT = 1024 * 1024
@@ -326,6 +326,7 @@ class Executions:
         approved: bool,
         comment: str,
         user_id: str,
+        origin: Origin,
         replay: Replayable | None = None,
     ) -> Execution:
         """Let a step that waits for a person go on, or fail.
@@ -339,22 +340,39 @@ class Executions:
             position = graph.positions.get(step_id)
             if position is None or graph.steps[position].type != APPROVAL:
                 raise not_found("approval step", step_id)
-            if execution.status.is_final or execution.state[position] != "w":
+            said = Answer(approved, comment, user_id, origin)
+            if not answer(connection, self._advancer, execution, position, said):
                 message = f"The step {step_id!r} does not wait for an approval now."
                 raise SutazaiError(ErrorCode.CONFLICT, message)
-            jobs.cancel(connection, approval_key(execution_id, position))
-            [run] = store.runs(connection, execution_id, positions=[position], item=-1)
-            change = Change(StepStatus.COMPLETED)
-            if not approved:
-                said = f": {comment}" if comment else "."
-                error = StepError(ErrorCode.CONFLICT, f"It was refused by {user_id}{said}")
-                change = Change(StepStatus.FAILED, error)
-            answer = {"approved": approved, "by": user_id, "comment": comment}
-            run = msgspec.structs.replace(run, value=msgspec.json.encode(answer).decode())
-            self._advancer.runs_ended(connection, execution, [(run, change)])
             return _existing(execution_id, connection)
 
         return await self._run(make, replay)
+
+    async def post_event(
+        self,
+        event: EventKey,
+        data: dict[str, Any],
+        *,
+        user_id: str,
+        origin: Origin,
+        replay: Replayable | None = None,
+    ) -> list[AnsweredStep]:
+        """Answer every approval step that waits for this event, of whichever execution.
+
+        VALIDATION_ERROR for an event that can answer none; NOT_FOUND where none waits for it;
+        CONFLICT where more than `MOST_ANSWERED` do.
+        """
+        said = answer_of(event, data, user_id, origin)
+
+        def make(connection: Connection) -> list[AnsweredStep]:
+            return answer_all(connection, self._advancer, event, said)
+
+        def unit(connection: Connection) -> list[AnsweredStep]:
+            if replay is None:
+                return make(connection)
+            return replay(connection, list[AnsweredStep], partial(make, connection))
+
+        return await self._database.run(unit)
 
 
 def _existing(execution_id: str, connection: Connection, *, lock: bool = False) -> Execution:
@@ -387,6 +405,6 @@ def _children(connection: Connection, execution_id: str) -> list[str]:
     """What its steps and items execute now, and not what they will go on with later."""
     return [
         run.child_id
-        for run in store.open_runs(connection, execution_id)
+        for run in finding_store.open_runs(connection, execution_id)
         if run.child_id is not None and run.status is StepStatus.RUNNING
     ]

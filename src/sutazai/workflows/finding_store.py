@@ -7,10 +7,12 @@ from sqlalchemy import bindparam, select, tuple_
 from sutazai.database import Connection
 from sutazai.workflows.model import (
     Definition,
+    EventKey,
     Execution,
     ExecutionStatus,
     ItemsOf,
     Run,
+    StepStatus,
     Version,
     Workflow,
 )
@@ -20,6 +22,7 @@ from sutazai.workflows.store import (
     RUNS,
     VERSIONS,
     WORKFLOWS,
+    TasksRun,
     decoded,
     execution_of,
     run_of,
@@ -111,6 +114,56 @@ def items(connection: Connection, wanted: ItemsOf) -> list[Run]:
     execution_id, position, first, limit = wanted
     values = {"of_execution": execution_id, "of_position": position, "first": first, "most": limit}
     return [run_of(row) for row in connection.execute(_ITEMS, values)]
+
+
+def open_runs(
+    connection: Connection, execution_id: str, *, positions: Sequence[int] | None = None
+) -> list[Run]:
+    """What has not ended of an execution; of some steps only."""
+    query = select(RUNS).where(RUNS.c.execution_id == execution_id, RUNS.c.ended_at.is_(None))
+    if positions is not None:
+        query = query.where(RUNS.c.position.in_(positions))
+    return [run_of(row) for row in connection.execute(query.order_by(RUNS.c.position, RUNS.c.item))]
+
+
+def pending_items(
+    connection: Connection, execution_id: str, position: int, *, first: int, limit: int
+) -> list[Run]:
+    """The next items of a step that have not begun, from one on."""
+    query = (
+        select(RUNS)
+        .where(RUNS.c.execution_id == execution_id, RUNS.c.position == position)
+        .where(RUNS.c.item >= first, RUNS.c.status == StepStatus.PENDING.value)
+        .order_by(RUNS.c.item)
+        .limit(limit)
+    )
+    return [run_of(row) for row in connection.execute(query)]
+
+
+def has_cancelled_items(connection: Connection, execution_id: str, position: int) -> bool:
+    """Whether items of a step were cancelled."""
+    query = (
+        select(RUNS.c.item)
+        .where(RUNS.c.execution_id == execution_id, RUNS.c.position == position)
+        .where(RUNS.c.item >= 0, RUNS.c.status == StepStatus.CANCELLED.value)
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def runs_awaiting(connection: Connection, event: EventKey, *, limit: int) -> list[TasksRun]:
+    """The steps that this event would answer now, by execution."""
+    event_type, correlation_id = event
+    column = RUNS.c.correlation_id
+    query = (
+        select(RUNS)
+        # As the partial index has it.
+        .where(RUNS.c.event_type.is_not(None), RUNS.c.event_type == event_type)
+        .where(column.is_(None) if correlation_id is None else column == correlation_id)
+        .where(RUNS.c.status == StepStatus.WAITING.value)
+        .order_by(RUNS.c.execution_id, RUNS.c.position)
+        .limit(limit)
+    )
+    return [TasksRun(row.execution_id, run_of(row)) for row in connection.execute(query)]
 
 
 # --- locks

@@ -13,6 +13,7 @@ from sutazai.events.model import Origin
 from sutazai.tasks.children import NewExecution, Owner
 from sutazai.workflows import definitions, store
 from sutazai.workflows.advancing import Advancer
+from sutazai.workflows.changes import new_execution
 from sutazai.workflows.definitions import Definitions
 from sutazai.workflows.executions import MOST_INPUT, Executions
 from sutazai.workflows.graph import STATUSES
@@ -24,7 +25,6 @@ from sutazai.workflows.model import (
     ExecutionDetails,
     RunKey,
 )
-from sutazai.workflows.settling import new_execution
 
 _STEP_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_NAME = 200

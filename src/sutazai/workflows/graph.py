@@ -4,9 +4,11 @@ Where an execution stands is a text with a letter for each step, in the order of
 small enough to be rewritten whenever a step ends, and enough to know all that may come next.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 from sutazai.errors import Detail
+from sutazai.events.catalogue import EVENT_TYPES
 from sutazai.workflows.expressions import Expression, ExpressionError, compiled
 from sutazai.workflows.model import (
     APPROVAL,
@@ -14,6 +16,7 @@ from sutazai.workflows.model import (
     SUB_WORKFLOW,
     Compensate,
     Definition,
+    ExecutionStatus,
     Step,
     StepStatus,
 )
@@ -70,8 +73,10 @@ class Graph:
             for position, letter in enumerate(state)
         )
 
-    def ready(self, state: str, changed: Iterable[int] | None = None) -> list[int]:
-        """The pending steps that may begin now, in order.
+    def ready(
+        self, state: str, changed: Iterable[int] | None = None, *, stops: bool = False
+    ) -> list[int]:
+        """The pending steps that may begin now, in order; when it stops only compensations.
 
         With `changed` only those that its steps' ends let go; without, all of them.
         """
@@ -85,7 +90,7 @@ class Graph:
                 if position in self._compensation:
                     near.add(self._compensation[position])
             candidates = sorted(near)
-        failing = self.is_failing(state)
+        stops = stops or self.is_failing(state)
         called = {after for one, after in self._compensation.items() if state[one] == "f"}
         return [
             position
@@ -94,26 +99,41 @@ class Graph:
             and (
                 position in called
                 if position in self.compensations
-                else not failing and all(self._passed(state, one) for one in self.needs[position])
+                else not stops and all(self._passed(state, one) for one in self.needs[position])
             )
         ]
 
-    def closed(self, state: str) -> tuple[str, bool | None]:
-        """The state with what will never run marked, and whether all went well.
+    def to_stop(self, state: str) -> list[int]:
+        """The steps under way that end without having begun, or as soon as may be, when it stops.
 
-        None, and the state as it was, while something is running, waiting or ready.
+        Whatever compensates for a failure is done all the same.
         """
-        if "r" in state or "w" in state or ("p" in state and self.ready(state)):
+        return [
+            position
+            for position, letter in enumerate(state)
+            if letter in "rw" and position not in self.compensations
+        ]
+
+    def closed(self, state: str, *, stops: bool = False) -> tuple[str, ExecutionStatus | None]:
+        """The state with what will never run marked, and how the execution has ended.
+
+        None, and the state as it was, while something is running, waiting or ready. `stops`: what
+        this execution is a step of has failed, so that it begins nothing more.
+        """
+        if "r" in state or "w" in state or ("p" in state and self.ready(state, stops=stops)):
             return state, None
         failing = self.is_failing(state)
         changes = {
             position: StepStatus.SKIPPED
-            if position in self.compensations or not failing
+            if position in self.compensations or not (failing or stops)
             else StepStatus.CANCELLED
             for position, letter in enumerate(state)
             if letter == "p"
         }
-        return with_statuses(state, changes), not failing
+        state = with_statuses(state, changes)
+        if failing:
+            return state, ExecutionStatus.FAILED
+        return state, ExecutionStatus.CANCELLED if "x" in state else ExecutionStatus.COMPLETED
 
     def to_retry(self, state: str) -> list[int]:
         """The steps to do again so that a failed or cancelled execution can complete."""
@@ -221,6 +241,23 @@ def _neighbours(number: int, step: Step, positions: Mapping[str, int]) -> list[D
     return found
 
 
+_EVENT_TYPE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
+_LONGEST_EVENT_TYPE = 64
+_OWN_EVENTS = frozenset(event.name for event in EVENT_TYPES)
+
+
+def event_type_problem(name: str) -> str | None:
+    """Why no event of this type can be posted."""
+    if len(name) > _LONGEST_EVENT_TYPE or not _EVENT_TYPE.fullmatch(name):
+        return (
+            f"Must be at most {_LONGEST_EVENT_TYPE} lower-case letters, digits and underscores, in "
+            "words with dots between them, as `change.decided`"
+        )
+    if name in _OWN_EVENTS:
+        return f"{name!r} is an event of the server's own; choose another type"
+    return None
+
+
 _UNUSED = {
     APPROVAL: ("agent", "config", "metadata", "for_each", "retry", "input"),
     SUB_WORKFLOW: ("agent", "retry", "timeout_seconds"),
@@ -233,6 +270,13 @@ def _kind(number: int, step: Step) -> list[Detail]:
     if (step.workflow_id is not None) != (step.type == SUB_WORKFLOW):
         message = f"Goes with the type {SUB_WORKFLOW!r}, and only with it"
         found.append(_detail(number, "workflow_id", message))
+    if step.event is not None:
+        if step.type != APPROVAL:
+            message = f"Goes with the type {APPROVAL!r}, and only with it"
+            found.append(_detail(number, "event", message))
+        problem = event_type_problem(step.event.event_type)
+        if problem is not None:
+            found.append(_detail(number, "event.event_type", problem))
     each = step.for_each
     is_workflow = step.type == SUB_WORKFLOW
     if is_workflow and each is not None and each.concurrency > MOST_EXECUTIONS_AT_ONCE:
@@ -306,6 +350,9 @@ def _expressions(
         texts.append(("when", step.when, {"input", "steps"}))
     if step.for_each is not None:
         texts.append(("for_each.items", step.for_each.items, {"input", "steps"}))
+    if step.event is not None and step.event.correlation_id is not None:
+        text = step.event.correlation_id
+        texts.append(("event.correlation_id", text, {"input", "steps"}))
     for field, text, names in texts:
         try:
             expression = compiled(text)

@@ -68,8 +68,18 @@ class Compensate(msgspec.Struct, frozen=True, kw_only=True):
     compensate: str
 
 
+class AwaitedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """The event that answers an approval step; `correlation_id` is an expression for its own."""
+
+    event_type: str
+    correlation_id: str | None = None
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A step as it was defined; `input`, `when` and `for_each.items` are JMESPath."""
+    """A step as it was defined.
+
+    `input`, `when`, `for_each.items` and `event.correlation_id` are JMESPath.
+    """
 
     step_id: str
     type: str
@@ -85,6 +95,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout_seconds: float | None = None
     on_failure: Literal["fail", "continue"] | Compensate = "fail"
     workflow_id: str | None = None
+    event: AwaitedEvent | None = None
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +138,13 @@ class StepError(msgspec.Struct, frozen=True):
     message: str
 
 
+class EventKey(NamedTuple):
+    """What an event that is posted and the step that it answers have in common."""
+
+    event_type: str
+    correlation_id: str | None
+
+
 class Items(NamedTuple):
     """How far a `for_each` is: `next` is the first item that may not have begun."""
 
@@ -139,7 +157,8 @@ class Items(NamedTuple):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What was done for a step, or for one item of it; `item` is -1 for the step itself.
 
-    `value` is JSON text: the item, or the output of a step that has no task.
+    `value` is JSON text: the item, or the output of a step that has no task. `event` answers it
+    as a person would.
     """
 
     position: int
@@ -152,6 +171,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: int | None = None
     error: StepError | None = None
     items: Items | None = None
+    event: EventKey | None = None
 
 
 class Parent(NamedTuple):

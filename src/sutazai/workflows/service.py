@@ -11,11 +11,11 @@ from sutazai.tasks.model import TaskEnded
 from sutazai.tasks.service import Tasks
 from sutazai.workflows.advancing import Advancer
 from sutazai.workflows.approvals import Expiry
+from sutazai.workflows.changes import APPROVAL_KIND
 from sutazai.workflows.definitions import Definitions, ScheduledBy
 from sutazai.workflows.executions import Executions
 from sutazai.workflows.for_tasks import ForTasks
 from sutazai.workflows.foreseen import Foresees
-from sutazai.workflows.settling import APPROVAL_KIND
 
 
 class Workflows:
@@ -64,3 +64,7 @@ class Workflows:
         """The hook of tasks' ends: advance executions, and let go the tasks that waited."""
         self._advancer.on_task_ended(connection, over)
         self.children.on_task_ended(connection, over)
+
+    def on_task_waits(self, connection: Connection, task_ids: Sequence[str]) -> None:
+        """The hook of attempts that others shall follow: none does where something has failed."""
+        self._advancer.on_task_waits(connection, task_ids)

@@ -1,11 +1,10 @@
 """What one transaction does to one execution: ends runs, begins others, writes it all."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from sutazai import clock, ids
+from sutazai import clock
 from sutazai.clock import SECOND
 from sutazai.database import Connection, tally
 from sutazai.engine import store as jobs
@@ -15,7 +14,16 @@ from sutazai.events import log
 from sutazai.events.model import SYSTEM, NewEvent, Origin
 from sutazai.tasks.model import TaskDraft
 from sutazai.tasks.service import Tasks
-from sutazai.workflows import starting, store
+from sutazai.workflows import finding_store, starting, stopping, store
+from sutazai.workflows.changes import (
+    APPROVAL_KIND,
+    Below,
+    Change,
+    approval_key,
+    change_by_child,
+    new_execution,
+    notice,
+)
 from sutazai.workflows.expressions import Budget, ExpressionError
 from sutazai.workflows.graph import Graph, with_statuses
 from sutazai.workflows.model import (
@@ -33,58 +41,10 @@ from sutazai.workflows.model import (
     StepStatus,
 )
 
-APPROVAL_KIND = "workflow_approval"
-RESOURCE = "workflows"
-
 # What beginning one of these takes, in the measure of `Budget`.
 _WORK_OF_ITEM, _WORK_OF_TASK, _WORK_OF_EXECUTION = 3, 40, 1_000
 
 _ENDED = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED})
-
-
-def approval_key(execution_id: str, position: int) -> str:
-    """The key of the job that ends a wait for a person."""
-    return f"{APPROVAL_KIND}:{execution_id}:{position}"
-
-
-def notice(event: str, execution: Execution, origin: Origin, **more: str | None) -> NewEvent:
-    """An event about an execution; what is None is left out."""
-    data = {"execution_id": execution.execution_id, "workflow_id": execution.workflow_id}
-    data |= {name: value for name, value in more.items() if value is not None}
-    return NewEvent(f"workflow.{event}", data, origin, RESOURCE, execution.submitted_by)
-
-
-class Change(NamedTuple):
-    """How a step that was running ended."""
-
-    status: StepStatus
-    error: StepError | None = None
-
-
-def change_by_child(child: Execution) -> Change:
-    """What the end of an execution means for the step that it was for."""
-    if child.status is ExecutionStatus.COMPLETED:
-        return Change(StepStatus.COMPLETED)
-    reason = "It was cancelled." if child.error is None else child.error.message
-    code = ErrorCode.CONFLICT if child.error is None else child.error.code
-    message = f"The execution {child.execution_id} ended as {child.status}. {reason}"
-    return Change(StepStatus.FAILED, StepError(code, message))
-
-
-class Below(Protocol):
-    """Who begins executions for steps and items, and tries them again; they tell no parent."""
-
-    def begin(
-        self, connection: Connection, execution: Execution, origin: Origin, budget: Budget
-    ) -> Execution:
-        """See `Advancer.begin`."""
-        ...
-
-    def again(
-        self, connection: Connection, execution: Execution, origin: Origin, budget: Budget
-    ) -> Execution:
-        """See `Advancer.again`."""
-        ...
 
 
 class Settlement:
@@ -98,7 +58,10 @@ class Settlement:
         execution: Execution,
         below: Below,
         budget: Budget,
+        *,
+        stops: bool,
     ) -> None:
+        """`stops`: something above it has failed, so that it begins nothing more."""
         self.graph = graph
         self._connection = connection
         self._tasks = tasks
@@ -107,18 +70,44 @@ class Settlement:
         self._origin = Origin(SYSTEM.actor, execution.request_id)
         self._now = clock.now()
         self._budget = budget
+        self._stops = stops
         self._scope = starting.Scope(connection, tasks, graph, execution, budget)
         self._new: list[Run] = []
         self._changed: list[Run] = []
         # What the runs are to do, once there is a task for each.
         self._drafts: list[tuple[Run, TaskDraft, bool]] = []
+        self._withdrawn: list[str] = []
         self._events: list[NewEvent] = []
         self._error = execution.error
 
     # --- ends
 
-    def end(self, run: Run, change: Change) -> None:
-        """Write a run's end."""
+    def end_runs(
+        self,
+        over: Sequence[tuple[Run, Change]],
+        state: str | None = None,
+        done_for_items: Iterable[int] = (),
+    ) -> dict[int, Change]:
+        """Write the ends of runs; the steps that have ended with them.
+
+        Items begin where others have ended, also those of the steps `done_for_items`. `state` is
+        where the steps stand, if it was not written yet.
+        """
+        changes: dict[int, Change] = {}
+        items: dict[int, list[Change]] = {position: [] for position in done_for_items}
+        for run, change in over:
+            if run.item >= 0:
+                items.setdefault(run.position, []).append(change)
+            else:
+                changes[run.position] = change
+            self._end(run, change)
+        for position, some in items.items():
+            end = self._items_ended(position, some, _after(state or self._execution.state, changes))
+            if end is not None:
+                changes[position] = end
+        return changes
+
+    def _end(self, run: Run, change: Change) -> None:
         after = msgspec.structs.replace(
             run, status=change.status, error=change.error, ended_at=self._now
         )
@@ -126,49 +115,83 @@ class Settlement:
         if run.item < 0:
             self._tell(after)
 
-    def items_ended(
-        self, position: int, some: Sequence[Change], state: str | None = None
-    ) -> Change | None:
-        """Count ended items of a step and begin the next; the step's own end, if it is.
-
-        `state` is where the steps stand, if it was not written yet.
-        """
+    def _items_ended(self, position: int, some: Sequence[Change], state: str) -> Change | None:
+        """Count ended items of a step and begin the next; the step's own end, if it is."""
         step = self.graph.steps[position]
         assert step.for_each is not None
         execution_id = self._execution.execution_id
         run = store.runs(self._connection, execution_id, positions=[position], item=-1)[0]
         assert run.items is not None
         total, following, running, failed = run.items
+        gave_up = stopping.gives_up(step, failed)
         running -= len(some)
         failed += sum(change.status is StepStatus.FAILED for change in some)
-        may_begin = self._execution.status is ExecutionStatus.RUNNING
-        while may_begin and following < total and (not failed or step.on_failure == "continue"):
+        stops = self._is_stopping(state) and position not in self.graph.compensations
+        may_begin = self._execution.status is ExecutionStatus.RUNNING and not stops
+        while may_begin and following < total and not stopping.gives_up(step, failed):
             room = step.for_each.concurrency - running
             if room <= 0:
                 break
-            batch = store.pending_items(
+            batch = finding_store.pending_items(
                 self._connection, execution_id, position, first=following, limit=room
             )
             following = batch[-1].item + 1 if len(batch) == room else total
             for one in batch:
-                end = self._begin_item(step, one, state or self._execution.state)
+                end = self._begin_item(step, one, state)
                 running += end is None
                 failed += end is not None and end.status is StepStatus.FAILED
+        gives_up = stopping.gives_up(step, failed)
+        if gives_up and not gave_up:
+            for one, its_end in self._stop([position]):
+                self._end(one, its_end)
+                running -= 1
+                failed += its_end.status is StepStatus.FAILED
         change = None
-        gives_up = failed > 0 and step.on_failure != "continue"
-        if running == 0 and (following >= total or gives_up):
-            change = Change(StepStatus.COMPLETED)
-            if failed:
-                message = f"{failed} of {total} items failed."
-                error = StepError(ErrorCode.CONFLICT, message)
-                change = Change(StepStatus.FAILED, error)
-                store.cancel_items(self._connection, execution_id, position, now=self._now)
+        if running == 0 and (following >= total or gives_up or stops):
+            change = self._end_of_items(position, failed, total, may_be_left=gives_up or stops)
         run = msgspec.structs.replace(run, items=Items(total, following, running, failed))
         if change is None:
             self._changed.append(run)
         else:
-            self.end(run, change)
+            self._end(run, change)
         return change
+
+    def _end_of_items(self, position: int, failed: int, total: int, *, may_be_left: bool) -> Change:
+        is_left = False
+        if may_be_left:
+            execution_id = self._execution.execution_id
+            self._flush()
+            is_left = finding_store.has_cancelled_items(self._connection, execution_id, position)
+        if failed and not (is_left and self.graph.steps[position].on_failure == "continue"):
+            error = StepError(ErrorCode.CONFLICT, f"{failed} of {total} items failed.")
+            return Change(StepStatus.FAILED, error)
+        return Change(StepStatus.CANCELLED if is_left else StepStatus.COMPLETED)
+
+    def _is_stopping(self, state: str) -> bool:
+        return self._stops or self.graph.is_failing(state)
+
+    def _stop(self, positions: Sequence[int]) -> list[tuple[Run, Change]]:
+        """End what has not begun of these steps, and as much of what they execute; what ended."""
+        self._flush()
+        execution_id = self._execution.execution_id
+        store.cancel_items(self._connection, execution_id, positions, now=self._now)
+        runs = finding_store.open_runs(self._connection, execution_id, positions=positions)
+        task_ids = [run.task_id for run in runs if run.task_id is not None]
+        unbegun = jobs.cancel_waiting(self._connection, task_ids)
+        self._withdrawn += unbegun
+        over = []
+        for run in runs:
+            change = None
+            if run.status is StepStatus.WAITING:
+                jobs.cancel(self._connection, approval_key(execution_id, run.position))
+                change = Change(StepStatus.CANCELLED)
+            elif run.task_id in unbegun:
+                change = Change(StepStatus.CANCELLED)
+            elif run.child_id is not None and run.status is StepStatus.RUNNING:
+                change = self._below.stop(self._connection, run.child_id, self._budget)
+            if change is not None:
+                over.append((run, change))
+        return over
 
     def _begin_item(self, step: Step, run: Run, state: str) -> Change | None:
         """Its end, if that is at once."""
@@ -185,21 +208,48 @@ class Settlement:
         if change is None:
             self._changed.append(run)
         else:
-            self.end(run, change)
+            self._end(run, change)
         return change
 
     # --- beginnings
 
     def settle(self, changes: Mapping[int, Change], *, everything: bool = False) -> Execution:
-        """Begin what those ends let go, end the execution if nothing is left, and write it all."""
+        """Begin what those ends let go, end the execution if nothing is left, and write it all.
+
+        Where it has just failed, end what has not begun; with `everything` look at all there is.
+        """
+        was_stopping = self._is_stopping(self._execution.state)
+        state = self._begin_ready(self._execution.state, changes, everything=everything)
+        if self._is_stopping(state) and (everything or not was_stopping):
+            positions = self.graph.to_stop(state)
+            each = [one for one in positions if self.graph.steps[one].for_each is not None]
+            over = self._stop(positions)
+            state = self._begin_ready(state, self.end_runs(over, state, each))
+        state, status = self.graph.closed(state, stops=self._stops)
+        after = msgspec.structs.replace(self._execution, state=state)
+        if status is not None:
+            error = self._error if status is ExecutionStatus.FAILED else None
+            after = msgspec.structs.replace(after, status=status, ended_at=self._now, error=error)
+            told = None if error is None else error.message
+            self._events.append(notice(status.value, after, self._origin, reason=told))
+            tally(self._connection, "executions", status.value)
+        store.update_execution(self._connection, after)
+        log.append(self._connection, self._events, now=self._now)
+        if self._withdrawn:
+            self._tasks.withdraw(self._connection, self._withdrawn, origin=self._origin)
+        return after
+
+    def _begin_ready(
+        self, state: str, changes: Mapping[int, Change], *, everything: bool = False
+    ) -> str:
+        """Begin what these ends let go, or everything that may; where the steps stand then."""
         for position, change in changes.items():
             self._note_error(position, change)
-        statuses = {position: change.status for position, change in changes.items()}
-        state = with_statuses(self._execution.state, statuses)
+        state = _after(state, changes)
         changed = None if everything else list(changes)
         self._flush()
         while self._execution.status is ExecutionStatus.RUNNING:
-            ready = self.graph.ready(state, changed)
+            ready = self.graph.ready(state, changed, stops=self._stops)
             begun = {position: self._begin(position, state) for position in ready}
             state = with_statuses(state, begun)
             # Before the next round, which may read what this one made.
@@ -207,18 +257,7 @@ class Settlement:
             changed = [position for position, status in begun.items() if status in _ENDED]
             if not changed:
                 break
-        state, well = self.graph.closed(state)
-        after = msgspec.structs.replace(self._execution, state=state)
-        if well is not None:
-            status = ExecutionStatus.COMPLETED if well else ExecutionStatus.FAILED
-            error = None if well else self._error
-            after = msgspec.structs.replace(after, status=status, ended_at=self._now, error=error)
-            told = None if error is None else error.message
-            self._events.append(notice(status.value, after, self._origin, reason=told))
-            tally(self._connection, "executions", status.value)
-        store.update_execution(self._connection, after)
-        log.append(self._connection, self._events, now=self._now)
-        return after
+        return state
 
     def _begin(self, position: int, state: str) -> StepStatus:
         step = self.graph.steps[position]
@@ -226,7 +265,7 @@ class Settlement:
             if not starting.is_wanted(step, self._scope, state):
                 return self._ended_at_once(position, Change(StepStatus.SKIPPED))
             if step.type == APPROVAL:
-                return self._wait_for_person(position, step)
+                return self._wait_for_person(position, step, state)
             if step.for_each is not None:
                 return self._begin_items(position, step, state)
             if step.type == SUB_WORKFLOW:
@@ -276,13 +315,14 @@ class Settlement:
         self._new += [whole, *(_pending_item(position, *one) for one in enumerate(items))]
         self._tell(whole)
         self._flush()
-        change = self.items_ended(position, (), state)
+        change = self._items_ended(position, (), state)
         if change is None:
             return StepStatus.RUNNING
         self._note_error(position, change)
         return change.status
 
-    def _wait_for_person(self, position: int, step: Step) -> StepStatus:
+    def _wait_for_person(self, position: int, step: Step, state: str) -> StepStatus:
+        event = starting.event_of(step, self._scope, state)
         seconds = step.timeout_seconds or DEFAULT_APPROVAL_SECONDS
         job = NewJob(
             key=approval_key(self._execution.execution_id, position),
@@ -292,7 +332,7 @@ class Settlement:
             run_at=self._now + int(seconds * SECOND),
         )
         jobs.enqueue(self._connection, [job])
-        run = self._run(position, StepStatus.WAITING)
+        run = msgspec.structs.replace(self._run(position, StepStatus.WAITING), event=event)
         self._new.append(run)
         self._tell(run)
         return StepStatus.WAITING
@@ -414,31 +454,5 @@ def _invalid(error: ExpressionError) -> StepError:
     return StepError(ErrorCode.VALIDATION_ERROR, str(error))
 
 
-def new_execution(
-    workflow_id: str,
-    version: int,
-    given: dict[str, object],
-    *,
-    submitted_by: str,
-    request_id: str | None,
-    parent: Parent | None = None,
-    depth: int = 0,
-    task_id: str | None = None,
-) -> Execution:
-    """An execution about to begin."""
-    return Execution(
-        execution_id=ids.new_id("exec"),
-        workflow_id=workflow_id,
-        version=version,
-        status=ExecutionStatus.RUNNING,
-        state="",
-        input=given,
-        submitted_by=submitted_by,
-        request_id=request_id,
-        started_at=clock.now(),
-        ended_at=None,
-        error=None,
-        parent=parent,
-        depth=depth,
-        task_id=task_id,
-    )
+def _after(state: str, changes: Mapping[int, Change]) -> str:
+    return with_statuses(state, {position: change.status for position, change in changes.items()})

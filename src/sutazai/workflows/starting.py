@@ -15,6 +15,7 @@ from sutazai.workflows.model import (
     MOST_ITEMS,
     SUB_WORKFLOW,
     Definition,
+    EventKey,
     Execution,
     RunKey,
     Step,
@@ -25,6 +26,10 @@ MOST_OUTPUT = 4 * 1024 * 1024
 """Characters of results that the expressions of one step may read together."""
 MOST_METADATA = 64 * 1024 * 1024
 """Characters of metadata that the items of one step may have together."""
+
+
+MOST_CORRELATION_ID = 200
+"""Characters of an event's correlation id."""
 
 
 class Place(NamedTuple):
@@ -134,6 +139,26 @@ def items_of(step: Step, execution: Execution, scope: Scope, state: str) -> list
         )
         raise ExpressionError(f"for_each.items: {message}")
     return items
+
+
+def event_of(step: Step, scope: Scope, state: str) -> EventKey | None:
+    """The event that answers an approval step."""
+    if step.event is None:
+        return None
+    field = "event.correlation_id"
+    text = step.event.correlation_id
+    if text is None:
+        return EventKey(step.event.event_type, None)
+    value = scope.value_of(text, field, state)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        kind = "null" if value is None else type(value).__name__
+        raise ExpressionError(f"{field}: It yields a {kind}, not a text or a whole number.")
+    if not 0 < len(value) <= MOST_CORRELATION_ID or "\0" in value:
+        most = MOST_CORRELATION_ID
+        raise ExpressionError(f"{field}: It must yield 1 to {most} characters, none of them NUL.")
+    return EventKey(step.event.event_type, value)
 
 
 def _base(step: Step, execution: Execution) -> dict[str, Any]:

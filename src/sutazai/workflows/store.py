@@ -17,6 +17,7 @@ from sqlalchemy import (
     delete,
     insert,
     select,
+    text,
     tuple_,
     update,
 )
@@ -24,6 +25,7 @@ from sqlalchemy import (
 from sutazai.database import Connection, metadata
 from sutazai.workflows.model import (
     Definition,
+    EventKey,
     Execution,
     ExecutionStatus,
     Items,
@@ -100,7 +102,17 @@ RUNS = Table(
     Column("items_next", Integer),
     Column("items_running", Integer),
     Column("items_failed", Integer),
+    # The event that answers a step which waits for a person.
+    Column("event_type", String(64)),
+    Column("correlation_id", String(200)),
     Index("ix_workflow_runs_task_id", "task_id"),
+    Index(
+        "ix_workflow_runs_event",
+        "event_type",
+        "correlation_id",
+        postgresql_where=text("event_type IS NOT NULL"),
+        sqlite_where=text("event_type IS NOT NULL"),
+    ),
 )
 
 _INSERT_RUN = insert(RUNS)
@@ -325,6 +337,7 @@ def add_runs(connection: Connection, execution_id: str, runs: Sequence[Run]) -> 
 
 def _row(run: Run) -> dict[str, Any]:
     items = run.items or (None, None, None, None)
+    event = run.event or (None, None)
     return {
         "position": run.position,
         "item": run.item,
@@ -340,6 +353,8 @@ def _row(run: Run) -> dict[str, Any]:
         "items_next": items[1],
         "items_running": items[2],
         "items_failed": items[3],
+        "event_type": event[0],
+        "correlation_id": event[1],
     }
 
 
@@ -386,6 +401,7 @@ def run_of(row: Any) -> Run:
         ended_at=row.ended_at,
         error=StepError(row.error_code, row.error_message) if row.error_code else None,
         items=items,
+        event=None if row.event_type is None else EventKey(row.event_type, row.correlation_id),
     )
 
 
@@ -421,31 +437,13 @@ def runs(
     return [run_of(row) for row in connection.execute(query.order_by(RUNS.c.position, RUNS.c.item))]
 
 
-def open_runs(connection: Connection, execution_id: str) -> list[Run]:
-    """What has not ended of an execution."""
-    query = select(RUNS).where(RUNS.c.execution_id == execution_id, RUNS.c.ended_at.is_(None))
-    return [run_of(row) for row in connection.execute(query.order_by(RUNS.c.position, RUNS.c.item))]
-
-
-def pending_items(
-    connection: Connection, execution_id: str, position: int, *, first: int, limit: int
-) -> list[Run]:
-    """The next items of a step that have not begun, from one on."""
-    query = (
-        select(RUNS)
-        .where(RUNS.c.execution_id == execution_id, RUNS.c.position == position)
-        .where(RUNS.c.item >= first, RUNS.c.status == StepStatus.PENDING.value)
-        .order_by(RUNS.c.item)
-        .limit(limit)
-    )
-    return [run_of(row) for row in connection.execute(query)]
-
-
-def cancel_items(connection: Connection, execution_id: str, position: int, *, now: int) -> None:
-    """End the items of a step that have not begun."""
+def cancel_items(
+    connection: Connection, execution_id: str, positions: Sequence[int], *, now: int
+) -> None:
+    """End the items of some steps that have not begun."""
     connection.execute(
         update(RUNS)
-        .where(RUNS.c.execution_id == execution_id, RUNS.c.position == position)
+        .where(RUNS.c.execution_id == execution_id, RUNS.c.position.in_(positions))
         .where(RUNS.c.item >= 0, RUNS.c.status == StepStatus.PENDING.value)
         .values(status=StepStatus.CANCELLED.value, ended_at=now)
     )

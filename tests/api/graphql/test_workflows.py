@@ -1,5 +1,6 @@
 """Workflows and executions in the graph are what they are over REST."""
 
+import secrets
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import sqlalchemy as sa
 from tests.api.agents import Obedient
 from tests.api.graphql.asking import ask, code_of, errors_of, fields_of, post
 from tests.api.server import JSON, ROLES, Server, new_user
-from tests.api.workflows import begun, created, obey, over, step, step_reached
+from tests.api.workflows import begun, created, executed, obey, over, step, step_reached
 
 CREATE = """mutation($name: String!, $steps: [StepInput!]!, $description: String! = "") {
   createWorkflow(name: $name, steps: $steps, description: $description) {
@@ -28,6 +29,7 @@ SHOW = """query($id: String!) { execution(executionId: $id) {
 } }"""
 
 
+UNHEARD = """mutation { postEvent(eventType: "a.b", data: {approved: true}) { stepId } }"""
 PINGS = '[{stepId: "a", type: "ping"}]'
 
 
@@ -320,6 +322,32 @@ async def test_what_is_sent_again_is_done_once(server: Server) -> None:
     assert await ask(server.developer, execute, id=other) != runs[0]
 
 
+async def test_an_event_answers_the_step_that_waits_for_it(server: Server) -> None:
+    event_type = f"change.decided_{secrets.token_hex(4)}"
+    create = """mutation($steps: [StepInput!]!) {
+      createWorkflow(name: "asks", steps: $steps) {
+        workflowId steps { event { eventType correlationId } } } }"""
+    event = {"eventType": event_type, "correlationId": "input.change"}
+    steps = [{"stepId": "ask", "type": "approval", "event": event}]
+    made = (await ask(server.developer, create, steps=steps))["createWorkflow"]
+    assert made["steps"] == [{"event": event}]
+    execution_id = await executed(server.developer, made["workflowId"], change="C-7")
+    look = """query($id: String!) { execution(executionId: $id) {
+      steps { event { eventType correlationId } } } }"""
+    shown = (await ask(server.developer, look, id=execution_id))["execution"]["steps"]
+    assert shown == [{"event": {"eventType": event_type, "correlationId": "C-7"}}]
+    post_event = """mutation($type: String!, $by: String, $data: JSON!, $key: String) {
+      postEvent(eventType: $type, correlationId: $by, data: $data, idempotencyKey: $key) {
+        stepId executionId execution { status steps { output } } } }"""
+    said = {"type": event_type, "by": "C-7", "data": {"approved": True, "to": "eu"}, "key": "once"}
+    assert await code_of(server.developer, post_event, **{**said, "by": None}) == "NOT_FOUND"
+    for _ in range(2):
+        [answered] = (await ask(server.developer, post_event, **said))["postEvent"]
+        assert (answered["stepId"], answered["executionId"]) == ("ask", execution_id)
+        assert answered["execution"]["status"] == "completed"
+        assert answered["execution"]["steps"][0]["output"]["to"] == "eu"
+
+
 @pytest.mark.parametrize("role", ROLES)
 async def test_every_role_may_do_what_it_may_over_rest(server: Server, role: str) -> None:
     workflow_id = await created(server.admin, step("a"))
@@ -329,7 +357,6 @@ async def test_every_role_may_do_what_it_may_over_rest(server: Server, role: str
     body = {"name": "x", "steps": [step("a")]}
     one_workflow, one_execution = f'workflowId: "{workflow_id}"', f'executionId: "{execution_id}"'
     approval = f'{one_execution}, stepId: "a", approved: true'
-    unknown = 'executionId: "exec-0"'
     removed = f'workflowId: "{await created(server.admin, step("a"))}"'
     path = f"/executions/{execution_id}"
     pairs: list[tuple[str, str, JSON | None, str]] = [
@@ -342,13 +369,13 @@ async def test_every_role_may_do_what_it_may_over_rest(server: Server, role: str
             f"{{ executions({one_workflow}) {{ nextCursor }} }}",
         ),
         ("GET", path, None, f"{{ execution({one_execution}) {{ status }} }}"),
-        ("GET", "/executions/exec-0", None, f"{{ execution({unknown}) {{ status }} }}"),
+        ("GET", "/executions/exec-0", None, '{ execution(executionId: "exec-0") { status } }'),
         ("DELETE", path, None, f"mutation {{ cancelExecution({one_execution}) {{ status }} }}"),
         (
             "DELETE",
             "/executions/exec-0",
             None,
-            f"mutation {{ cancelExecution({unknown}) {{ status }} }}",
+            'mutation { cancelExecution(executionId: "exec-0") { status } }',
         ),
         (
             "POST",
@@ -389,6 +416,7 @@ async def test_every_role_may_do_what_it_may_over_rest(server: Server, role: str
             {"approved": True},
             f"mutation {{ approveStep({approval}) {{ status }} }}",
         ),
+        ("POST", "/events", {"event_type": "a.b", "data": {"approved": True}}, UNHEARD),
         ("DELETE", f"/workflows/{spare}", None, f"mutation {{ deleteWorkflow({removed}) }}"),
     ]
     client = server.clients[role]

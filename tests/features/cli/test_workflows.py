@@ -108,6 +108,23 @@ def test_an_execution_is_steered_from_the_command_line(logged_in: Run, folder: P
     assert logged_in("workflow", "wait", execution_id, "--quiet").exit_code == 0
 
 
+def test_an_event_is_posted_from_the_command_line(logged_in: Run, folder: Path) -> None:
+    event = {"event_type": "cli.decided", "correlation_id": "input.change"}
+    asking = {"name": "a", "steps": [{"step_id": "ask", "type": "approval", "event": event}]}
+    workflow_id = created(logged_in, folder, asking)
+    execution_id = logged_in("workflow", "run", workflow_id, "--input", "change=C-7").stdout.strip()
+    shown = " ".join(logged_in("workflow", "execution", execution_id).stdout.split())
+    assert "sutazai workflow post-event cli.decided --correlation-id C-7" in shown
+    nobody = logged_in("workflow", "post-event", "cli.decided")
+    assert (nobody.exit_code, "No approval step waits" in nobody.stderr) == (2, True)
+    said = ("--correlation-id", "C-7", "--refuse", "--comment", "no", "--data", "n=[1]")
+    posted = logged_in("workflow", "post-event", "cli.decided", *said)
+    assert posted.stdout == f"{execution_id} ask\n"
+    ended = logged_in("workflow", "wait", execution_id, "--format", "json")
+    output = json.loads(ended.stdout)["steps"][0]["output"]
+    assert (output["approved"], output["comment"], output["n"]) == (False, "no", [1])
+
+
 def test_a_failed_execution_is_exit_code_1(logged_in: Run, folder: Path) -> None:
     workflow_id = created(logged_in, folder, FAILING, "w.json")
     result = logged_in("workflow", "run", workflow_id, "--wait", "--quiet")

@@ -157,20 +157,78 @@ async def test_an_agents_own_code_is_the_failures_if_it_is_one(
         ({"status": "completed", "result": {"x": "y" * 11_000_000}}, "at most 10 MiB"),
     ],
 )
-async def test_an_answer_that_is_none_fails_the_task_with_the_reason(
+async def test_an_answer_that_is_none_is_a_failed_attempt_and_the_agent_hears_why(
     started: Server, valkey: ValkeyServer, payload: JSON, reason: str
 ) -> None:
     kind = await register(started, "nonsense-01")
     async with present(valkey.url, "nonsense-01") as agent:
+        task = await submit(started.admin, kind, max_attempts=2)
+        for number in (1, 2):
+            request = await agent.next()
+            assert request["payload"]["attempt"] == number
+            for noise in (b"", b"\xff", b"[]", b"{", b'{"type": "response"}', b"[" * 100_000):
+                await agent.say(noise)
+            await agent.say(reply(request, "response", payload))
+            refused = await agent.next("event")
+            assert refused["correlation_id"] == request["correlation_id"]
+            assert refused["payload"]["action"] == "refused"
+            assert reason in refused["payload"]["error"]["message"]
+        over = await ended(started.admin, task["task_id"])
+        assert (over["status"], over["error"]["code"]) == ("failed", "VALIDATION_ERROR")
+        assert reason in over["error"]["message"]
+
+
+async def test_an_event_that_is_none_ends_nothing(started: Server, valkey: ValkeyServer) -> None:
+    kind = await register(started, "babbling-01")
+    async with present(valkey.url, "babbling-01") as agent:
         task = await submit(started.admin, kind)
         request = await agent.next()
-        for noise in (b"", b"\xff", b"[]", b"{", b'{"type": "response"}', b"[" * 100_000):
-            await agent.say(noise)
-        await agent.say(reply(request, "response", payload))
-        over = await ended(started.admin, task["task_id"])
-        assert over["status"] == "failed"
-        assert over["error"]["code"] == "VALIDATION_ERROR"
-        assert reason in over["error"]["message"]
+        await agent.say(reply(request, "event", {"progress": "nearly"}))
+        refused = await agent.next("event")
+        assert "no whole number" in refused["payload"]["error"]["message"]
+        await agent.complete(request, {"done": True})
+        assert await result_of(started, task) == {"done": True}
+
+
+async def test_an_answer_under_a_wrong_correlation_id_is_nobodys(
+    started: Server, valkey: ValkeyServer
+) -> None:
+    kind = await register(started, "muddled-01", max_capacity=2)
+    async with present(valkey.url, "muddled-01") as agent:
+        tasks = [await submit(started.admin, kind, description=str(n)) for n in range(2)]
+        requests = [await agent.next(), await agent.next()]
+        assignment_id = requests[0]["correlation_id"]
+        # Of no assignment; of an attempt that there never was; none at all.
+        for wrong in ("corr-1", f"{assignment_id[:-1]}9", assignment_id.upper()):
+            await agent.complete(requests[0], {"wrong": True}, correlation_id=wrong)
+            refused = await agent.next("event")
+            assert refused["correlation_id"] == wrong
+            assert refused["payload"]["error"]["code"] in ("CONFLICT", "NOT_FOUND")
+        await agent.complete(requests[0], {"wrong": True}, correlation_id=None)
+        for request in requests:
+            await agent.complete(request, {"echo": request["payload"]["description"]})
+        for task in tasks:
+            assert await result_of(started, task) == {"echo": task["description"]}
+
+
+async def test_the_same_message_twice_counts_once(started: Server, valkey: ValkeyServer) -> None:
+    kind = await register(started, "echoing-01")
+    async with present(valkey.url, "echoing-01") as agent:
+        task = await submit(started.admin, kind)
+        request = await agent.next()
+        error = {"message": "Not yet.", "retryable": True}
+        failed = reply(request, "response", {"status": "failed", "error": error})
+        for _ in range(3):
+            await agent.say(failed)
+        second = await agent.next()
+        assert second["payload"]["attempt"] == 2
+        # The answer to the attempt before ends nothing, by whatever message it comes.
+        await agent.say(failed)
+        await agent.complete(request, {"late": True})
+        refused = await agent.next("event")
+        assert refused["correlation_id"] == request["correlation_id"]
+        await agent.complete(second, {"attempt": 2})
+        assert await result_of(started, task) == {"attempt": 2}
 
 
 async def test_nobody_answers_for_another(started: Server, valkey: ValkeyServer) -> None:

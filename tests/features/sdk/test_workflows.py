@@ -51,6 +51,18 @@ def test_a_person_approves_pauses_cancels_and_tries_again(client: SutazAIClient)
     assert client.wait_for_execution(execution_id, timeout=60)["status"] == "completed"
 
 
+def test_an_event_answers_what_waits_for_it(client: SutazAIClient) -> None:
+    event = {"event_type": "sdk.decided", "correlation_id": "input.change"}
+    steps = [{**step("ask", type="approval"), "event": event}]
+    workflow_id = client.create_workflow("asks", steps)["workflow_id"]
+    execution_id = client.execute_workflow(workflow_id, {"change": 7})["execution_id"]
+    with pytest.raises(NotFound, match=r"No approval step waits for the event 'sdk\.decided' now"):
+        client.post_event("sdk.decided", {"approved": True})
+    posted = client.post_event("sdk.decided", {"approved": True}, correlation_id="7")
+    assert [one["execution_id"] for one in posted["answered"]] == [execution_id]
+    assert client.wait_for_execution(execution_id, timeout=60)["status"] == "completed"
+
+
 def test_all_pages_of_workflows_and_executions_come(client: SutazAIClient) -> None:
     made = [client.create_workflow(str(n), [step("a")])["workflow_id"] for n in range(3)]
     assert [one["workflow_id"] for one in client.iter_workflows()][:3] == made[::-1]

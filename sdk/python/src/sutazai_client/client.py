@@ -291,6 +291,23 @@ class SutazAIClient(FindingCalls):
         path = f"/executions/{part(execution_id)}/steps/{part(step_id)}/approve"
         return self._dict("POST", path, body={"approved": approved, "comment": comment})
 
+    def post_event(
+        self,
+        event_type: str,
+        data: dict[str, Any],
+        *,
+        correlation_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Answer every approval step that waits for this event; they are in `answered`.
+
+        `data` says `approved`, perhaps a `comment`, and whatever else the step is to put out.
+        """
+        body: dict[str, Any] = {"event_type": event_type, "data": data}
+        if correlation_id is not None:
+            body["correlation_id"] = correlation_id
+        return self._dict("POST", "/events", body=body, key=idempotency_key)
+
     # --- schedules
 
     def create_schedule(

@@ -3,8 +3,10 @@
 from dataclasses import fields
 from typing import Annotated, Any
 
+import msgspec
 import strawberry
 
+from sutazai.api.events import EventRequest
 from sutazai.api.execution_access import check_own_or
 from sutazai.api.executions import ApprovalRequest
 from sutazai.api.graphql.arguments import StepKey, checked, execution_id_of, workflow_id_of
@@ -12,11 +14,11 @@ from sutazai.api.graphql.nodes import field, given, node
 from sutazai.api.graphql.objects import Info
 from sutazai.api.graphql.once import replayable
 from sutazai.api.graphql.scalars import Json
-from sutazai.api.graphql.workflow_objects import Execution, Workflow
+from sutazai.api.graphql.workflow_objects import AnsweredStep, Execution, Workflow
 from sutazai.api.rates import CountedSubmission
 from sutazai.api.workflows import ExecuteRequest, WorkflowRequest
 from sutazai.identity.model import require
-from sutazai.workflows.model import DEFAULT_CONCURRENCY
+from sutazai.workflows.model import DEFAULT_CONCURRENCY, EventKey
 
 
 @given
@@ -34,6 +36,14 @@ class RetryInput:
     """How often to try."""
 
     max_attempts: int
+
+
+@given
+class AwaitedEventInput:
+    """The event that answers a step of the type `approval`, as a person would."""
+
+    event_type: str
+    correlation_id: str | None = strawberry.field(default=None, description="JMESPath")
 
 
 @given
@@ -56,6 +66,7 @@ class StepInput:
         default=None, description='"fail", "continue", or {compensate: the id of a step}'
     )
     workflow_id: str | None = None
+    event: AwaitedEventInput | None = None
 
 
 @node
@@ -208,10 +219,37 @@ class WorkflowMutation:
             approved=request.approved,
             comment=request.comment,
             user_id=context.principal.user_id,
+            origin=context.origin,
             replay=replay,
         )
         context.done(replay)
         return Execution.of(execution)
+
+    @field
+    async def post_event(
+        self,
+        info: Info,
+        event_type: str,
+        data: Json,
+        correlation_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> list[AnsweredStep]:
+        """Answer the approval steps that wait for an event; those. Takes `execute` on workflows."""
+        context = info.context
+        require(context.principal, "execute", "workflows")
+        request = checked(
+            EventRequest, event_type=event_type, correlation_id=correlation_id, data=data
+        )
+        replay = replayable(info, request, idempotency_key)
+        answered = await context.services.workflows.executions.post_event(
+            EventKey(request.event_type, request.correlation_id),
+            request.data,
+            user_id=context.principal.user_id,
+            origin=context.origin,
+            replay=replay,
+        )
+        context.done(replay)
+        return [AnsweredStep(**msgspec.structs.asdict(one)) for one in answered]
 
 
 def _workflow_request(name: str, description: str, steps: list[StepInput]) -> WorkflowRequest:
@@ -225,6 +263,6 @@ def _plain(value: Any) -> dict[str, Any]:
     for one in fields(value):
         inner = getattr(value, one.name)
         if inner is not None:
-            nested = isinstance(inner, (ForEachInput, RetryInput))
+            nested = isinstance(inner, (AwaitedEventInput, ForEachInput, RetryInput))
             said[one.name] = _plain(inner) if nested else inner
     return said

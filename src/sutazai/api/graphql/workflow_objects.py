@@ -37,6 +37,14 @@ class Retry:
 
 
 @node
+class StepEvent:
+    """The event that answers a step of the type `approval`, as it was defined."""
+
+    event_type: str
+    correlation_id: str | None = strawberry.field(description="JMESPath")
+
+
+@node
 class Step:
     """A step as it was defined."""
 
@@ -56,11 +64,12 @@ class Step:
         description='"fail", "continue", or {compensate: the id of a step}'
     )
     workflow_id: str | None
+    event: StepEvent | None
 
     @classmethod
     def of(cls, step: model.Step) -> "Step":
         """A step as the graph shows it."""
-        each, retry = step.for_each, step.retry
+        each, retry, event = step.for_each, step.retry, step.event
         return cls(
             step_id=step.step_id,
             type=step.type,
@@ -78,6 +87,7 @@ class Step:
             timeout_seconds=step.timeout_seconds,
             on_failure=Json(msgspec.to_builtins(step.on_failure)),
             workflow_id=step.workflow_id,
+            event=None if event is None else StepEvent(**msgspec.structs.asdict(event)),
         )
 
 
@@ -242,6 +252,28 @@ class ItemRun:
 
 
 @node
+class AwaitedEvent:
+    """The event that answers an approval step, or did."""
+
+    event_type: str
+    correlation_id: str | None
+
+
+@node
+class AnsweredStep:
+    """A step that an event has answered."""
+
+    workflow_id: str
+    execution_id: str
+    step_id: str
+
+    @field
+    async def execution(self, info: Info) -> "Execution | None":
+        """As it is now; one's own, or any with `read` on workflows."""
+        return await _execution(info, self.execution_id)
+
+
+@node
 class StepRun:
     """A step of an execution."""
 
@@ -258,6 +290,12 @@ class StepRun:
     started_at: Moment | None
     ended_at: Moment | None
     error: StepError | None
+
+    @field
+    async def event(self, info: Info) -> AwaitedEvent | None:
+        """What answers one of the type `approval` as a person would."""
+        awaited = None if self.run is None else self.run.event
+        return None if awaited is None else AwaitedEvent(**awaited._asdict())
 
     @field
     async def output(self, info: Info) -> Json | None:
