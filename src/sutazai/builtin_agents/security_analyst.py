@@ -25,6 +25,11 @@ from sutazai.builtin_agents.model_comments import asks_model
 from sutazai.builtin_agents.model_review import ModelReview, Proof
 from sutazai.builtin_agents.review_input import wanted_types
 
+_NOTHING_KNOWN = (
+    "Found no secrets; nothing else is looked for in files that are neither Python nor templates "
+    "nor configuration"
+)
+
 
 class SecurityAnalyst:
     """Reviews each file, then follows what goes across them, into templates and configuration.
@@ -80,6 +85,10 @@ class SecurityAnalyst:
                     proof=Proof(known, partial(self._again, given.what)),
                     searches=True,
                 )
+        looked_at = deeper.looked_at
+        only_other = looked_at["other"] == sum(looked_at.values())
+        if only_other and not answer["issues"] and not answer["unparsed"]:
+            answer["summary"] = _NOTHING_KNOWN
         answer["suppressed"] += deeper.suppressed
         answer["repository"] = given.repository
         answer["looked_at"] = deeper.looked_at
