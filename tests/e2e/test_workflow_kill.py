@@ -145,7 +145,7 @@ def test_what_has_not_begun_ends_with_a_failed_execution_wherever_the_server_is_
             execution_id = answer.json()["execution_id"]
             server.kill()
             killed = 0
-            while server.live_for(2 + killed % 2, lambda: _is_over(client, execution_id)):
+            while server.live_for(3 + killed % 3, lambda: _is_over(client, execution_id)):
                 killed += 1
         assert killed
         server.process = server._start()
