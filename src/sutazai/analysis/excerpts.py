@@ -39,10 +39,11 @@ _GIVEN = frozenset({"request", "user", "user_id", "account_id", "order_id", "ses
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of a file."""
+    """A line of a file; with `last`, exactly the lines to that one."""
 
     file: str
     line: int
+    last: int | None = None
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +107,7 @@ def cut(wanted: Wanted) -> Excerpts:
     places = []
     for place in wanted.places:
         one = looked.get(place.file)
-        places.append(one.around(place.line) if one is not None else None)
+        places.append(one.at(place) if one is not None else None)
     found = [
         (score, one, function)
         for one in looked.values()
@@ -219,6 +220,12 @@ class _Looked:
         self.source = source
         self._module = _parsed(source)
         self._redactor = _redactor(source, self._module)
+
+    def at(self, place: Place) -> Excerpt | None:
+        """The lines that a place means, or what is around it; None where the line is gone."""
+        if place.last is None or not 1 <= place.line <= len(self.source.lines):
+            return self.around(place.line)
+        return self._excerpt(place.line, min(place.last, place.line + MOST_LINES - 1))
 
     def around(self, line: int) -> Excerpt | None:
         """The innermost function around a line, or else some lines before and after it."""

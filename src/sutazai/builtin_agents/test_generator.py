@@ -14,6 +14,8 @@ from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.sandbox import Sandbox
 from sutazai.builtin_agents.code_input import CodeInput
+from sutazai.builtin_agents.model_comments import asks_model
+from sutazai.builtin_agents.model_proposals import ModelProposals
 
 MOST_MODULES = 20
 """Modules of one task: each takes up to half a minute."""
@@ -34,6 +36,7 @@ class TestGeneratorAgent:
         self._pool = pool
         self._code = code
         self._generator = TestGenerator(sandbox)
+        self._proposals = ModelProposals(pool, self._generator)
         self._description = AgentDescription(
             agent_id="test-generator-01",
             name="Test Generator",
@@ -63,15 +66,23 @@ class TestGeneratorAgent:
             for module in found.modules:
                 await self._report(context, done, found)
                 done.append(await self._generator.generate(module, given.what.place, options))
-        await self._report(context, done, found)
+            await self._report(context, done, found)
+            model = None
+            if asks_model(assignment.metadata, context):
+                model = await self._proposals.add_to(done, given.what, options, context)
         answer = _answer(done, found, time.perf_counter() - started)
+        if model is not None:
+            answer["model"] = model
+            for file, one in zip(answer["tests"], _written(done), strict=True):
+                file["by_model"] = one.by_model
         answer["repository"] = given.repository
         return answer
 
     async def _report(
         self, context: TaskContext, done: list[ModuleTests], found: FoundModules
     ) -> None:
-        percent = 5 + 95 * len(done) // len(found.modules)
+        # What a model adds afterwards comes on top.
+        percent = 5 + 90 * len(done) // len(found.modules)
         await context.progress(
             percent,
             lines_processed=sum(one.module.lines for one in done),
@@ -112,7 +123,7 @@ def _functions(metadata: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _answer(done: list[ModuleTests], found: FoundModules, seconds: float) -> dict[str, Any]:
-    written = [one for one in done if one.content]
+    written = _written(done)
     coverage = _coverage(written)
     mutation = _mutation(written)
     return {
@@ -132,6 +143,10 @@ def _answer(done: list[ModuleTests], found: FoundModules, seconds: float) -> dic
         "skipped_total": found.skipped_total,
         "model": None,
     }
+
+
+def _written(done: Sequence[ModuleTests]) -> list[ModuleTests]:
+    return [one for one in done if one.content]
 
 
 def _untested(done: list[ModuleTests]) -> list[dict[str, Any]]:

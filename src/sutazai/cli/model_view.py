@@ -11,11 +11,18 @@ _TAKEN = {
     "comments": ("comment", "comments"),
     "fixes_proven": ("proven fix", "proven fixes"),
     "findings_added": ("finding of its own", "findings of its own"),
+    "tests_added": ("test", "tests"),
+}
+_GAINED = {
+    "lines_gained": ("line", "lines"),
+    "branches_gained": ("branch", "branches"),
+    "mutants_gained": ("mutant", "mutants"),
 }
 _NOT_TAKEN = {
     "comments_dropped": ("comment", "comments"),
     "fixes_refused": ("fix", "fixes"),
     "findings_dropped": ("finding", "findings"),
+    "proposals_dropped": ("proposal", "proposals"),
     "answers_unusable": ("answer of the wrong form", "answers of the wrong form"),
 }
 
@@ -23,6 +30,8 @@ _NOT_TAKEN = {
 def contribution(model: Mapping[str, Any]) -> str:
     """What a model brought to a result by its `model` field: counted, and nothing where nothing."""
     taken, refused = _counted(model, _TAKEN), _counted(model, _NOT_TAKEN)
+    if gained := _counted(model, _GAINED):
+        taken = f"{taken}, which gain {gained}"
     if not taken and _TAKEN.keys() & model.keys():
         taken = "nothing usable"
     parts = [taken] if taken else []

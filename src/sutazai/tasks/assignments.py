@@ -125,7 +125,7 @@ class Assignments:
                 self._instruments.task_started(assignment.type, one.waited)
 
     async def _hung_up(self, agent_id: str, assignment_id: str) -> None:
-        await self.release(agent_id, assignment_id, reason="the agent hung up")
+        await self.release(agent_id, assignment_id, reason="the agent was gone before it had it")
 
     async def held(self, agent_id: str, assignment_ids: Collection[str]) -> list[Given]:
         """Those of these assignments that an agent holds, as they were handed to it."""

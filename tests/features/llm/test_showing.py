@@ -160,6 +160,21 @@ def test_what_is_the_models_is_marked_as_such_in_the_terminal() -> None:
         ),
         ({"comments": 0, "problem": None}, "not asked: nothing usable"),
         ({"name": "m", "comments": 1, "fixes_refused": 1}, "m: 1 comment; not taken: 1 fix"),
+        (
+            {
+                "name": "m",
+                "tests_added": 2,
+                "proposals_dropped": 3,
+                "lines_gained": 9,
+                "branches_gained": 0,
+                "mutants_gained": 1,
+            },
+            "m: 2 tests, which gain 9 lines, 1 mutant; not taken: 3 proposals",
+        ),
+        (
+            {"name": "m", "comments": 0, "tests_added": 0, "proposals_dropped": 1},
+            "m: nothing usable; not taken: 1 proposal",
+        ),
     ],
 )
 def test_a_models_part_is_said_as_it_was(model: dict[str, Any], said: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,8 +48,31 @@ class Untested(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Proposal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a language model proposes to reach a function with: statements, and a call to observe.
+
+    It is text from outside: what it may be is decided, and it is run, in the sandbox alone.
+    """
+
+    function: str
+    setup: tuple[str, ...]
+    call: str
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """Lines of a function that no test reaches, and faults, with their lines, that none notices."""
+
+    function: str
+    lines: tuple[int, ...]
+    faults: tuple[tuple[int, str], ...]
+
+
 class ModuleTests(msgspec.Struct, kw_only=True):
-    """What came of one module. `failure` says why there is no file of tests."""
+    """What came of one module. `failure` says why there is no file of tests.
+
+    `by_model` names the tests that come from proposals; `search` is what the search told, to go on
+    from, None where there is nothing to go on from.
+    """
 
     module: ModuleToTest
     content: str = ""
@@ -61,6 +85,52 @@ class ModuleTests(msgspec.Struct, kw_only=True):
     killed: int = 0
     dropped: dict[str, str] = {}
     untested: list[Untested] = []
+    failure: str | None = None
+    by_model: list[str] = []
+    search: "Searched | None" = None
+
+    def gaps(self) -> list[Gap]:
+        """What is missing in each function, where most is missing first."""
+        if self.search is None:
+            return []
+        lines = {one.function: one.lines for one in self.untested}
+        killed = {number for test in self.search.tests for number in test.kills}
+        faults: dict[str, list[tuple[int, str]]] = {}
+        for mutant in self.search.mutants:
+            if mutant.number not in killed:
+                faults.setdefault(mutant.routine, []).append((mutant.line, mutant.what))
+        found = [
+            Gap(
+                function=one.function,
+                lines=tuple(lines.get(one.function, ())),
+                faults=tuple(faults.get(one.function, ())),
+            )
+            for one in self.search.routines
+        ]
+        found = [gap for gap in found if gap.lines or gap.faults]
+        return sorted(found, key=lambda gap: -(2 * len(gap.lines) + len(gap.faults)))
+
+    def is_better_than(self, other: "ModuleTests") -> bool:
+        """Whether it reaches or notices more, and nowhere less."""
+        mine, others = self.reached, other.reached
+        return mine != others and all(one >= two for one, two in zip(mine, others, strict=True))
+
+    @property
+    def reached(self) -> tuple[int, int, int]:
+        """How many lines and branches it reaches, and how many faults it notices."""
+        return self.covered_statements, self.covered_branches, self.killed
+
+
+class Extended(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of proposals: tests that are better than before, or `tests` is None.
+
+    `run` are those that were not refused for what they are; `kept` those that are in the tests, or
+    what was found around them. `failure` says why they could not be tried.
+    """
+
+    tests: ModuleTests | None = None
+    run: int = 0
+    kept: int = 0
     failure: str | None = None
 
 
@@ -76,6 +146,7 @@ class _Test(msgspec.Struct):
     name: str
     function: str
     kills: list[int]
+    by_model: bool = False
 
 
 class _Mutant(msgspec.Struct):
@@ -92,14 +163,28 @@ class _Routine(msgspec.Struct):
     reason: str
 
 
-class _Generated(msgspec.Struct):
-    """What the first run answers; it comes from where code that is not ours ran."""
+class Searched(msgspec.Struct):
+    """What the first run answers; it comes from where code that is not ours ran.
+
+    `checks` mean something in there alone.
+    """
 
     failure: str | None = None
     source: str = ""
     tests: list[_Test] = []
     mutants: list[_Mutant] = []
     routines: list[_Routine] = []
+    checks: list[dict[str, Any]] = []
+
+
+class _Extended(msgspec.Struct):
+    """What a run with proposals answers."""
+
+    failure: str | None = None
+    source: str = ""
+    tests: list[_Test] = []
+    run: int = 0
+    kept: int = 0
 
 
 class _Verified(msgspec.Struct):
@@ -127,17 +212,62 @@ class TestGenerator:
         Raises SandboxUnavailable where nothing can be isolated.
         """
         generated, took = await self._run(
-            module, place, "main", _generation(module, options), options.seconds, _Generated
+            module, place, "main", _generation(module, options), options.seconds, Searched
         )
         if isinstance(generated, str):
             return ModuleTests(module=module, failure=generated)
         if generated.failure is not None or not generated.tests:
             failure = generated.failure or "nothing in it gives a result that can be asserted"
             untested = _untested(module, generated.routines)
-            return ModuleTests(module=module, failure=failure, untested=untested)
+            search = generated if generated.failure is None else None
+            return ModuleTests(module=module, failure=failure, untested=untested, search=search)
+        return await self._proven(module, place, options, generated, took)
+
+    async def extend(
+        self,
+        before: ModuleTests,
+        place: Place | None,
+        options: Options,
+        proposals: Sequence[Proposal],
+    ) -> Extended:
+        """Go on from what `generate` made with proposals, for as long again at most.
+
+        What they add is proven as everything is. Raises SandboxUnavailable.
+        """
+        search, module = before.search, before.module
+        if search is None:
+            return Extended(failure="there is no search to go on from")
+        request = _generation(module, options) | {
+            "proposals": msgspec.to_builtins(proposals),
+            "checks": search.checks,
+            "tried": [mutant.number for mutant in search.mutants],
+        }
+        came, took = await self._run(module, place, "main", request, options.seconds, _Extended)
+        if isinstance(came, str) or came.failure is not None:
+            return Extended(failure=came if isinstance(came, str) else came.failure)
+        nothing = Extended(run=came.run)
+        if not came.kept:
+            return nothing
+        after = msgspec.structs.replace(search, source=came.source, tests=came.tests)
+        tests = await self._proven(module, place, options, after, took)
+        if tests.failure is not None:
+            return msgspec.structs.replace(nothing, failure=tests.failure)
+        if not tests.by_model or not tests.is_better_than(before):
+            return nothing
+        return msgspec.structs.replace(nothing, tests=tests, kept=came.kept)
+
+    async def _proven(
+        self,
+        module: ModuleToTest,
+        place: Place | None,
+        options: Options,
+        search: Searched,
+        took: float,
+    ) -> ModuleTests:
+        """What is left of tests when a second run has proven them, in what is left of the time."""
         left = max(_LEAST_PROOF, _OF_THE_TIME * options.seconds - took)
         verified, _ = await self._run(
-            module, place, "verifying", _proof(module, generated.source, left), left, _Verified
+            module, place, "verifying", _proof(module, search.source, left), left, _Verified
         )
         if isinstance(verified, str):
             return ModuleTests(module=module, failure=verified)
@@ -146,7 +276,7 @@ class TestGenerator:
             refused = "the tests reach another module of this name; rename it or its package"
         if refused is not None:
             return ModuleTests(module=module, failure=refused, dropped=verified.dropped)
-        return _told(module, generated, verified)
+        return _told(module, search, verified)
 
     async def _run(
         self,
@@ -238,7 +368,7 @@ def _hidden(place: Place | None) -> tuple[str, ...]:
     return tuple(path for path in paths if path != "." and not path.startswith(".."))
 
 
-def _told(module: ModuleToTest, generated: _Generated, verified: _Verified) -> ModuleTests:
+def _told(module: ModuleToTest, generated: Searched, verified: _Verified) -> ModuleTests:
     kept = [test for test in generated.tests if test.name not in verified.dropped]
     known = {mutant.number for mutant in generated.mutants}
     killed = {number for test in kept for number in test.kills} & known
@@ -255,6 +385,8 @@ def _told(module: ModuleToTest, generated: _Generated, verified: _Verified) -> M
         killed=len(killed),
         dropped=verified.dropped,
         untested=_untested(module, generated.routines, verified),
+        by_model=[test.name for test in kept if test.by_model],
+        search=generated,
     )
 
 

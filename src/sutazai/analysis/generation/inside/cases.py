@@ -81,13 +81,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Case:
-    """One call. `receiver` is the expression that makes `{self}`; `whole` replaces everything."""
+    """One call. `receiver` is the expression that makes `{self}`; `whole` replaces everything.
+
+    `proposal` is the number of the language model's proposal that it comes from, 0 without one.
+    """
 
     target: str
     arguments: Arguments = ()
     receiver: str = ""
     steps: tuple[str, ...] = ()
     whole: str = ""
+    proposal: int = 0
 
     def with_argument(self, name: str, expression: str) -> "Case":
         """The same with another value for one parameter."""
@@ -122,6 +126,8 @@ def script(case: Case, target: Target) -> Script:
     if not case.receiver:
         setup += case.steps
     if case.whole:
+        used = names_in(case.whole) if case.steps else set[str]()
+        watched += [name for step in case.steps if (name := set_up(step)[0]) in used]
         return Script(tuple(setup), case.whole, tuple(watched), target.form)
     receiver = ""
     if target.owner is not None and "{self}" in target.template:
@@ -134,6 +140,12 @@ def script(case: Case, target: Target) -> Script:
     for at, text in enumerate(texts):
         call = call.replace(f"{{{at}}}", text)
     return Script(tuple(setup), call, tuple(watched), target.form)
+
+
+def set_up(step: str) -> tuple[str, str]:
+    """The name that a step gives a value to, and the value's expression; empty for a call."""
+    name, equals, value = step.partition(" = ")
+    return (name, value) if equals and name.isidentifier() else ("", "")
 
 
 def written(target: Target, given: dict[str, str]) -> str:

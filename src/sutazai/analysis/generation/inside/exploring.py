@@ -17,7 +17,7 @@ from sutazai.analysis.generation.inside.reading import Words, body_lines
 from sutazai.analysis.generation.inside.subject import Subject
 from sutazai.analysis.generation.inside.tracing import Arc, Tracer
 from sutazai.analysis.generation.inside.values import MODULE
-from sutazai.analysis.generation.inside.variation import varied
+from sutazai.analysis.generation.inside.variation import varied, varied_whole
 
 _BATCH = 32
 _BATCH_SECONDS = 12.0
@@ -119,17 +119,34 @@ class Explorer:
         ]
         return [check for _, _, check in sorted(ranked, key=lambda one: one[:2])]
 
-    def more(self, keys: Sequence[str], count: int, until: float) -> list[Check]:
-        """New cases around what is known of these targets: whatever differs in its outcome."""
-        before = self._numbers
-        batches = [(self.found[key], self._next(self.found[key], count)) for key in keys]
-        self._run(batches, until, lenient=True)
-        return [
-            check
+    def more(
+        self, keys: Sequence[str], count: int, until: float, *, only_near: bool = False
+    ) -> list[Check]:
+        """New cases around what is known of these targets: whatever differs in its outcome.
+
+        With `only_near`, none that are not neighbours of a case that led somewhere.
+        """
+        batches = [
+            (self.found[key], self._next(self.found[key], count, only_near=only_near))
             for key in keys
-            for check in self.found[key].kept
-            if check.number > before and not check.is_accident
         ]
+        return [check for check in self._came_of(batches, until) if not check.is_accident]
+
+    def know(self, checks: Sequence[Check]) -> None:
+        """Take checks for granted: what they do not reach is what is looked for."""
+        self._numbers = max([self._numbers, *(check.number for check in checks)])
+        self.covered |= {arc for check in checks for arc in check.arcs}
+
+    def given(self, cases: dict[str, list[Case]], until: float) -> list[Check]:
+        """Checks of cases that were made elsewhere, by the keys of their targets."""
+        batches = [(self.found[key], some) for key, some in cases.items()]
+        return self._came_of(batches, until)
+
+    def _came_of(self, batches: list[tuple[Found, list[Case]]], until: float) -> list[Check]:
+        before = self._numbers
+        self._run(batches, until, lenient=True)
+        kept = [check for found, _ in batches for check in found.kept]
+        return [check for check in kept if check.number > before]
 
     def target_of(self, check: Check) -> Target | None:
         """What the check calls; None where that name stands for several things."""
@@ -294,15 +311,15 @@ class Explorer:
         cases = cases[:_FIRST_CASES]
         return [*cases, *self._next(found, _BATCH)]
 
-    def _next(self, found: Found, count: int) -> list[Case]:
+    def _next(self, found: Found, count: int, *, only_near: bool = False) -> list[Case]:
         cases: list[Case] = []
         for _ in range(4 * count):
             if len(cases) == count:
                 break
-            if found.seeds and self._chance.random() < 0.65:
+            if found.seeds and (only_near or self._chance.random() < 0.65):
                 case = self._near(found)
             else:
-                case = self._anywhere(found.target)
+                case = None if only_near else self._anywhere(found.target)
             if case is None:
                 continue
             made = script(case, found.target)
@@ -318,8 +335,7 @@ class Explorer:
         case = seeds[-1 - min(int(self._chance.expovariate(0.3)), len(seeds) - 1)]
         target = found.target
         if case.whole:
-            text = varied(case.whole, found.words, [case.whole], self._chance)
-            return Case(case.target, whole=text)
+            return varied_whole(case, found.words, self._chance)
         if target.owner and "{self}" in target.template:
             draw = self._chance.random()
             if draw < 0.25:

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from sutazai.analysis.generation.inside.cases import Case, snake
+from sutazai.analysis.generation.inside.cases import Case, set_up, snake
 from sutazai.analysis.generation.inside.selecting import Group
 
 _LONGEST = 70
@@ -80,7 +80,8 @@ def _noun(outcome: tuple[str, ...]) -> str:
 
 def _longer(base: str, group: Group) -> Iterator[str]:
     check = group.checks[0]
-    heads = [re.split(r"[(=\[]", step, maxsplit=1)[0].strip() for step in check.case.steps]
+    called = [step for step in check.case.steps if not set_up(step)[0]]
+    heads = [re.split(r"[(=\[]", step, maxsplit=1)[0].strip() for step in called]
     steps = [head.rpartition(".")[2] for head in heads]
     if steps:
         yield _joined(base, "after_" + "_and_".join(dict.fromkeys(map(snake, steps))))

@@ -19,6 +19,11 @@ class Group:
     checks: list[Check] = field(default_factory=list)
     worth: float = 0.0
 
+    @property
+    def is_proposed(self) -> bool:
+        """Whether a language model proposed it, or what it is a neighbour of."""
+        return any(check.case.proposal for check in self.checks)
+
 
 def most_tests(statements: int, asked: int | None) -> int:
     """The limit: 25 tests for 100 statements, fewer where the task says so, at least one."""
@@ -30,9 +35,12 @@ Chosen = tuple[Check, int]
 """A check with what it adds: arcs, and twice the mutants."""
 
 
-def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[Chosen]:
+def selected(
+    checks: Sequence[Check], kills: dict[int, set[int]], known: Sequence[Check] = ()
+) -> list[Chosen]:
     """Greedily, the check that adds most first, each with what it added; until nothing is added.
 
+    What checks of `known` reach and kill is no gain any more.
     What is private is tested by itself only where nothing public gets that far, and an error that
     nobody raises on purpose only where nothing else runs a line.
     """
@@ -42,8 +50,11 @@ def selected(checks: Sequence[Check], kills: dict[int, set[int]]) -> list[Chosen
             by_check.setdefault(number, set()).add(mutant)
     arcs_left = set().union(*(check.arcs for check in checks)) if checks else set()
     mutants_left = {mutant for mutant, killers in kills.items() if killers}
-
     lines_left = {abs(line) for arc in arcs_left for line in arc}
+    for check in known:
+        arcs_left -= check.arcs
+        lines_left -= _lines(check)
+        mutants_left -= by_check.get(check.number, set())
 
     def gain(check: Check) -> int:
         if check.is_accident:
@@ -128,10 +139,10 @@ def _grouped(
     joined: bool,
 ) -> list[Group]:
     groups: list[Group] = []
-    open_groups: dict[tuple[str, str, bool], Group] = {}
+    open_groups: dict[tuple[str, str, bool, bool], Group] = {}
     for check, worth in chosen:
         plain = _is_plain(check)
-        key = (check.target, common(check), plain)
+        key = (check.target, common(check), plain, check.case.proposal > 0)
         group = open_groups.get(key)
         if group is None or not (plain or joined) or len(group.checks) >= size:
             group = Group(check.target, check.told[0])

@@ -85,6 +85,8 @@ def _needed(chosen: Sequence[Chosen], kills: dict[int, set[int]]) -> dict[int, i
 def _simpler(case: Case, target: Target, explorer: Explorer) -> Iterator[Case]:
     """Neighbours with less in them, the simplest first."""
     if case.whole:
+        for at in range(len(case.steps)):
+            yield replace(case, steps=case.steps[:at] + case.steps[at + 1 :])
         return
     optional = {slot.name for slot in target.slots if not slot.required}
     optional |= {STDIN_TEXT, STDIN_BYTES}

@@ -3,7 +3,9 @@
 import ast
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
+from sutazai.analysis.generation.inside.cases import Case, set_up
 from sutazai.analysis.generation.inside.reading import Words
 
 _CHARACTERS = " \t\n,;:=-_./\\'\"()[]{}<>#%&*+!?@|~^$0159aZx\u00e9"
@@ -34,6 +36,19 @@ def varied(expression: str, words: Words, pool: list[str], chance: random.Random
     ast.fix_missing_locations(tree)
     text = ast.unparse(tree)
     return text if len(text) <= _LONGEST else expression
+
+
+def varied_whole(case: Case, words: Words, chance: random.Random) -> Case:
+    """A neighbour of a case that is written out: its call varied, or a value set up before it."""
+    parts = [case.whole, *(value for step in case.steps if (value := set_up(step)[1]))]
+    part = parts[0] if len(parts) == 1 else chance.choice(parts)
+    other = varied(part, words, [part], chance)
+    if part is case.whole:
+        return replace(case, whole=other)
+    steps = tuple(
+        f"{set_up(step)[0]} = {other}" if set_up(step)[1] == part else step for step in case.steps
+    )
+    return replace(case, steps=steps)
 
 
 def _constant(value: object, words: Words, chance: random.Random) -> str | bytes | int | float:
