@@ -144,14 +144,14 @@ def begun_at(connection: Connection, jobs: Sequence[Job]) -> dict[int, int]:
     """When the attempts at these jobs began (µs), by the job's id; of remote workers alone."""
     if not jobs:
         return {}
-    query = select(JOBS.c.id, JOBS.c.deadline - func.coalesce(JOBS.c.timeout, _FOR_EVER))
+    query = select(JOBS.c.id, JOBS.c.deadline - func.coalesce(JOBS.c.timeout, store.FOR_EVER))
     rows = connection.execute(query.where(JOBS.c.id.in_([job.id for job in jobs]), _IS_REMOTE))
     return {row[0]: row[1] for row in rows}
 
 
 def is_overdue(job: Job, begun: int, *, now: int) -> bool:
     """Whether the time of a remote worker's attempt is over."""
-    return begun + (job.timeout or _FOR_EVER) <= now
+    return begun + (job.timeout or store.FOR_EVER) <= now
 
 
 def ready_among(connection: Connection, queues: Collection[str]) -> set[str]:
