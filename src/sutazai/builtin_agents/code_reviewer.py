@@ -11,7 +11,8 @@ from sutazai.agents.contract import AgentDescription, Assignment, ResultCache, T
 from sutazai.analysis.findings import Finding, FindingType
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
-from sutazai.analysis.reviewer import Reviewer, ReviewResult
+from sutazai.analysis.reviewer import Reviewable, Reviewer, ReviewResult
+from sutazai.builtin_agents.base_review import add_base
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.model_comments import asks_model
 from sutazai.builtin_agents.model_review import ModelReview, Proof
@@ -86,6 +87,11 @@ class CodeReviewer:
             # Secrets may be there, and not be what was asked for.
             answer["summary"] = ONLY_SECRETS if fingerprints_of(result) else NOT_PYTHON
         answer["repository"] = given.repository
+
+        async def again(what: Reviewable) -> list[Finding]:
+            return findings_of(await self._reviewer.review(what, context.cache), types)
+
+        await add_base(answer, metadata, self._code, again)
         metrics = answer["metrics"]
         await context.progress(
             100,
