@@ -140,11 +140,18 @@ def spare(connection: Connection, *, lease_expires_at: int) -> None:
     )
 
 
-def overdue(connection: Connection, jobs: Sequence[Job], *, now: int) -> set[int]:
-    """The ids of those of these jobs whose time is over."""
-    ids = [job.id for job in jobs]
-    query = select(JOBS.c.id).where(JOBS.c.id.in_(ids), JOBS.c.deadline <= now)
-    return set(connection.execute(query).scalars()) if ids else set()
+def begun_at(connection: Connection, jobs: Sequence[Job]) -> dict[int, int]:
+    """When the attempts at these jobs began (µs), by the job's id; of remote workers alone."""
+    if not jobs:
+        return {}
+    query = select(JOBS.c.id, JOBS.c.deadline - func.coalesce(JOBS.c.timeout, store.FOR_EVER))
+    rows = connection.execute(query.where(JOBS.c.id.in_([job.id for job in jobs]), _IS_REMOTE))
+    return {row[0]: row[1] for row in rows}
+
+
+def is_overdue(job: Job, begun: int, *, now: int) -> bool:
+    """Whether the time of a remote worker's attempt is over."""
+    return begun + (job.timeout or store.FOR_EVER) <= now
 
 
 def ready_among(connection: Connection, queues: Collection[str]) -> set[str]:
