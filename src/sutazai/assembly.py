@@ -25,7 +25,7 @@ from sutazai.builtin_agents.refactoring_advisor import RefactoringAdvisor
 from sutazai.builtin_agents.security_analyst import SecurityAnalyst
 from sutazai.builtin_agents.test_generator import TestGeneratorAgent
 from sutazai.builtin_agents.text_assistant import TextAssistant
-from sutazai.builtin_agents.text_input import wrong_field
+from sutazai.builtin_agents.text_input import EXAMPLES, wrong_field
 from sutazai.builtin_agents.type_checker import TypeChecker
 from sutazai.callbacks.guard import AddressGuard
 from sutazai.database import Database
@@ -106,7 +106,9 @@ def make_tasks(
 ) -> Tasks:
     """What users do with tasks."""
     checks = {
-        task_type: InputCheck(TextAssistant.description.agent_id, partial(wrong_field, task_type))
+        task_type: InputCheck(
+            TextAssistant.description.agent_id, partial(wrong_field, task_type), EXAMPLES
+        )
         for task_type in TextAssistant.description.needs_model
     }
     return Tasks(
@@ -115,7 +117,7 @@ def make_tasks(
         directory=directory,
         ends=runner,
         check_callback_url=guard.check,
-        check_input=InputChecks(checks, directory).check,
+        input_checks=InputChecks(checks, directory),
         tracing=tracing,
     )
 

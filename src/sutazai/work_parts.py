@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from sutazai.agents.contract import Agent
@@ -24,7 +25,7 @@ from sutazai.llm.service import Models
 from sutazai.schedules import firing
 from sutazai.schedules.service import scheduled_by
 from sutazai.settings import Settings
-from sutazai.tasks.assignments import Assignments
+from sutazai.tasks.assignments import Assignments, record_attempt
 from sutazai.tasks.cache import DatabaseResultCache, PeekingCache
 from sutazai.tasks.foresight import Foresight
 from sutazai.tasks.runner import TaskRunner
@@ -138,7 +139,12 @@ def make_engine(
     )
     _shut_without_model(worker, agents, models.reach)
     scheduler = Scheduler(database=database, handlers=handlers)
-    return worker, host, scheduler, Rescuer(database=database, handlers=handlers)
+    rescuer = Rescuer(
+        database=database,
+        handlers=handlers,
+        on_remote_ended=partial(record_attempt, tracing),
+    )
+    return worker, host, scheduler, rescuer
 
 
 def make_outside(

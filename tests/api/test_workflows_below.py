@@ -341,3 +341,27 @@ async def test_what_is_below_is_read_once_however_many_ways_lead_there(server: S
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", hear)
     assert sum("FROM workflows" in one for one in said) < 20
+
+
+async def test_an_older_version_fails_at_the_workflow_that_was_deleted_since(
+    server: Server,
+) -> None:
+    below = await created(server.developer, step("a"))
+    above = await created(
+        server.developer,
+        step("ask", type="approval"),
+        step("sub", "ask", type="workflow", workflow_id=below),
+    )
+    execution_id = await executed(server.developer, above)
+    body = {"name": "without it", "steps": [step("ask", type="approval")]}
+    assert (await server.developer.put(f"/workflows/{above}", json=body)).status_code == 200
+    assert (await server.developer.delete(f"/workflows/{below}")).status_code == 204
+    path = f"/executions/{execution_id}/steps/ask/approve"
+    await server.developer.post(path, json={"approved": True})
+    ended = await over(server.developer, execution_id)
+    assert statuses(ended) == {"ask": "completed", "sub": "failed"}
+    assert by_step(ended)["sub"]["error"] == {
+        "code": "NOT_FOUND",
+        "message": f"There is no workflow with the id {below!r} any more.",
+    }
+    assert ended["error"]["message"].startswith("The step 'sub' failed: There is no workflow")

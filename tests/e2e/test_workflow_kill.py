@@ -97,3 +97,73 @@ def test_every_step_is_done_once_though_the_server_is_killed_all_along(
         server.wait_until_up()
         with server.client() as client:
             _each_step_was_done_once(client, execution_id)
+
+
+def _failing_steps(absent: str) -> list[dict[str, Any]]:
+    """A chain whose last step fails, while others wait for an agent and a person."""
+    chain = []
+    for number in range(4):
+        made: dict[str, Any] = {"step_id": str(number), "type": "ping", "metadata": {}}
+        if number:
+            made["depends_on"] = [str(number - 1)]
+        chain.append({**made, "retry": {"max_attempts": 20}})
+    chain[-1] |= {"input": {"x": "input.nowhere"}, "on_failure": {"compensate": "undo"}}
+    return [
+        *chain,
+        {"step_id": "undo", "type": "ping", "metadata": {}, "retry": {"max_attempts": 20}},
+        {"step_id": "ask", "type": "approval"},
+        {"step_id": "waits", "type": absent},
+        {
+            "step_id": "each",
+            "type": absent,
+            "metadata": {},
+            "for_each": {"items": "input.all", "concurrency": 2},
+        },
+    ]
+
+
+def test_what_has_not_begun_ends_with_a_failed_execution_wherever_the_server_is_killed(
+    data_dir: Path, database_url: str | None
+) -> None:
+    with MortalServer(data_dir, database_url=database_url, lease_seconds=1) as server:
+        with server.client() as client:
+            joining = {
+                "agent_id": "absent-01",
+                "name": "Never there",
+                "type": "specialist",
+                "capabilities": ["absent"],
+                "max_capacity": 1,
+                "transport": "http",
+            }
+            assert client.post("/agents", json=joining).status_code == 201
+            body = {"name": "failing", "steps": _failing_steps("absent")}
+            workflow_id = client.post("/workflows", json=body).json()["workflow_id"]
+            answer = client.post(
+                f"/workflows/{workflow_id}/execute", json={"input": {"all": [1, 2, 3]}}
+            )
+            assert answer.status_code == 202, answer.text
+            execution_id = answer.json()["execution_id"]
+            server.kill()
+            killed = 0
+            while server.live_for(3 + killed % 3, lambda: _is_over(client, execution_id)):
+                killed += 1
+        assert killed
+        server.process = server._start()
+        server.wait_until_up()
+        with server.client() as client:
+            execution = client.get(f"/executions/{execution_id}").json()
+            assert execution["status"] == "failed"
+            shown = {one["step_id"]: one for one in execution["steps"]}
+            assert {name: one["status"] for name, one in shown.items()} == {
+                **{str(number): "completed" for number in range(3)},
+                "3": "failed",
+                "undo": "completed",
+                "ask": "cancelled",
+                "waits": "cancelled",
+                "each": "cancelled",
+            }
+            assert [one["status"] for one in shown["each"]["items"]] == ["cancelled"] * 3
+            listed = client.get("/tasks", params={"limit": 100}).json()["tasks"]
+            # Three of the chain, the compensation; those that waited, of which none is left open.
+            ended = Counter(one["status"] for one in listed)
+            assert ended == {"completed": 4, "cancelled": 3}

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sutazai.agents.contract import AgentDescription
@@ -13,6 +13,30 @@ from sutazai.agents.store import AGENTS, INSTANCES, description
 from sutazai.database import Connection
 
 _IS_OUTSIDE = INSTANCES.c.worker_id == OUTSIDE
+# Made once, as all that every look for work meets: making a statement costs more than running it.
+_FIND = select(AGENTS).where(AGENTS.c.agent_id == bindparam("agent_id"))
+_TOUCH = (
+    update(INSTANCES)
+    .where(
+        INSTANCES.c.agent_id == bindparam("of_agent"),
+        _IS_OUTSIDE,
+        INSTANCES.c.last_heartbeat_at >= bindparam("since"),
+    )
+    .values(last_heartbeat_at=bindparam("now"))
+    .returning(INSTANCES.c.agent_id)
+)
+_TOUCH_WITH_RESOURCES = _TOUCH.values(
+    {name: bindparam(f"new_{name}") for name in Resources.__struct_fields__}
+)
+_IS_FULL = INSTANCES.c.capacity <= bindparam("running")
+_SET_FULL = (
+    update(INSTANCES)
+    .where(
+        INSTANCES.c.agent_id == bindparam("of_agent"), _IS_OUTSIDE, INSTANCES.c.is_full != _IS_FULL
+    )
+    .values(is_full=_IS_FULL)
+    .returning(INSTANCES.c.is_full)
+)
 
 
 def _insert(connection: Connection, table: Any) -> Any:
@@ -32,8 +56,8 @@ def _said(agent: AgentDescription) -> dict[str, Any]:
 
 def find(connection: Connection, agent_id: str, *, lock: bool = False) -> AgentDescription | None:
     """Any agent that is registered, hosted ones too; locked for this transaction if asked for."""
-    query = select(AGENTS).where(AGENTS.c.agent_id == agent_id)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    query = _FIND.with_for_update() if lock else _FIND
+    row = connection.execute(query, {"agent_id": agent_id}).one_or_none()
     return None if row is None else description(row)
 
 
@@ -84,15 +108,13 @@ def touch(
 
     Locks the agent's instance, so that what it claims and reports is done one after the other.
     """
-    used = {} if resources is None else msgspec.structs.asdict(resources)
-    row = connection.execute(
-        update(INSTANCES)
-        .where(
-            INSTANCES.c.agent_id == agent_id, _IS_OUTSIDE, INSTANCES.c.last_heartbeat_at >= since
-        )
-        .values(last_heartbeat_at=now, **used)
-        .returning(INSTANCES.c.agent_id)
-    ).first()
+    values = {"of_agent": agent_id, "since": since, "now": now}
+    statement = _TOUCH
+    if resources is not None:
+        statement = _TOUCH_WITH_RESOURCES
+        used = msgspec.structs.asdict(resources)
+        values |= {f"new_{name}": value for name, value in used.items()}
+    row = connection.execute(statement, values).first()
     return row is not None
 
 
@@ -131,13 +153,8 @@ def touch_many(connection: Connection, agent_ids: Collection[str], *, now: int) 
 
 def set_full(connection: Connection, agent_id: str, *, running: int) -> bool | None:
     """Note whether an agent is at capacity; None where that is what was known already."""
-    full = INSTANCES.c.capacity <= running
-    row = connection.execute(
-        update(INSTANCES)
-        .where(INSTANCES.c.agent_id == agent_id, _IS_OUTSIDE, INSTANCES.c.is_full != full)
-        .values(is_full=full)
-        .returning(INSTANCES.c.is_full)
-    ).one_or_none()
+    values = {"of_agent": agent_id, "running": running}
+    row = connection.execute(_SET_FULL, values).one_or_none()
     return None if row is None else bool(row[0])
 
 

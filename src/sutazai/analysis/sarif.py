@@ -73,7 +73,11 @@ def sarif_log(
             {
                 "executionSuccessful": True,
                 "toolExecutionNotifications": [
-                    _notification(item) for item in result.get("unparsed") or ()
+                    *(_notification(item) for item in result.get("unparsed") or ()),
+                    *(
+                        _notification(item, "note", "Not analysed")
+                        for item in result.get("not_analysed") or ()
+                    ),
                 ],
             }
         ],
@@ -211,13 +215,15 @@ def _fix(issue: Issue) -> dict[str, Any] | None:
     return {"description": {"text": issue["suggestion"]}, "artifactChanges": [change]}
 
 
-def _notification(item: Mapping[str, Any]) -> dict[str, Any]:
+def _notification(
+    item: Mapping[str, Any], level: str = "warning", what: str = "Not parsed"
+) -> dict[str, Any]:
     place: dict[str, Any] = {"artifactLocation": _artifact(item["file"])}
     if item.get("line"):
         place["region"] = {"startLine": max(1, item["line"])}
     return {
-        "level": "warning",
-        "message": {"text": f"Not parsed: {item['reason']}"},
+        "level": level,
+        "message": {"text": f"{what}: {item['reason']}"},
         "locations": [{"physicalLocation": place}],
     }
 

@@ -11,16 +11,18 @@ from sutazai.agents.contract import AgentDescription, Assignment, ResultCache, T
 from sutazai.analysis.findings import Finding, FindingType
 from sutazai.analysis.globs import InputError
 from sutazai.analysis.pool import AnalysisPool
-from sutazai.analysis.reviewer import Reviewer, ReviewResult
+from sutazai.analysis.reviewer import Reviewable, Reviewer, ReviewResult
+from sutazai.builtin_agents.base_review import add_base
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.model_comments import asks_model
 from sutazai.builtin_agents.model_review import ModelReview, Proof
 from sutazai.builtin_agents.review_input import wanted_types
-from sutazai.builtin_agents.unread import with_unread
+from sutazai.builtin_agents.unread import not_analysed, with_not_analysed, with_unread
 
 MAX_ISSUES = 10_000
 """Issues that one result lists; more are counted, and `issues_truncated` says so."""
 
+ONLY_SECRETS = "Nothing but secrets is looked for in files that are not Python"
 NOT_PYTHON = "Found no secrets; nothing else is looked for in files that are not Python"
 
 _NOUNS = {
@@ -82,8 +84,14 @@ class CodeReviewer:
                     answer, given.what, findings, context, proof=proof, searches=True
                 )
         if not findings and all(review.only_scanned for review in result.files):
-            answer["summary"] = NOT_PYTHON
+            # Secrets may be there, and not be what was asked for.
+            answer["summary"] = ONLY_SECRETS if fingerprints_of(result) else NOT_PYTHON
         answer["repository"] = given.repository
+
+        async def again(what: Reviewable) -> list[Finding]:
+            return findings_of(await self._reviewer.review(what, context.cache), types)
+
+        await add_base(answer, metadata, self._code, again)
         metrics = answer["metrics"]
         await context.progress(
             100,
@@ -124,10 +132,9 @@ def review_answer(
     """The result of a review task, of the findings of these types."""
     findings = findings_of(result, types)
     unparsed = [review.unparsed for review in result.files if review.unparsed]
+    said = with_unread(summarise(findings), unparsed, files=len(result.files), found=bool(findings))
     answer: dict[str, Any] = {
-        "summary": with_unread(
-            summarise(findings), unparsed, files=len(result.files), found=bool(findings)
-        ),
+        "summary": with_not_analysed(said, result.files),
         "issues": msgspec.to_builtins(findings[:MAX_ISSUES]),
         "issues_truncated": len(findings) > MAX_ISSUES,
         "metrics": {
@@ -142,6 +149,7 @@ def review_answer(
             "by_type": dict(Counter(finding.type.value for finding in findings)),
         },
         "unparsed": msgspec.to_builtins(unparsed),
+        "not_analysed": not_analysed(result.files),
         "skipped": msgspec.to_builtins(result.skipped),
         "skipped_total": result.skipped_total,
         "suppressed": sum(review.suppressed for review in result.files),

@@ -14,6 +14,7 @@ from sutazai.analysis.pool import AnalysisPool
 from sutazai.analysis.protocol import Inline
 from sutazai.analysis.reviewer import Reviewable, Reviewer, ReviewResult
 from sutazai.analysis.security.project import Deepened, DeepenRequest, deepen
+from sutazai.builtin_agents.base_review import add_base
 from sutazai.builtin_agents.code_input import CodeInput
 from sutazai.builtin_agents.code_reviewer import (
     findings_of,
@@ -24,6 +25,11 @@ from sutazai.builtin_agents.code_reviewer import (
 from sutazai.builtin_agents.model_comments import asks_model
 from sutazai.builtin_agents.model_review import ModelReview, Proof
 from sutazai.builtin_agents.review_input import wanted_types
+
+_NOTHING_KNOWN = (
+    "Found no secrets; nothing else is looked for in files that are neither Python nor templates "
+    "nor configuration"
+)
 
 
 class SecurityAnalyst:
@@ -80,8 +86,19 @@ class SecurityAnalyst:
                     proof=Proof(known, partial(self._again, given.what)),
                     searches=True,
                 )
+        looked_at = deeper.looked_at
+        only_other = looked_at["other"] == sum(looked_at.values())
+        if only_other and not answer["issues"] and not answer["unparsed"]:
+            answer["summary"] = _NOTHING_KNOWN
         answer["suppressed"] += deeper.suppressed
         answer["repository"] = given.repository
+
+        async def again(what: Reviewable) -> list[Finding]:
+            before = await self._reviewer.review(what, context.cache)
+            more = await self._pool.call(deepen, DeepenRequest(what=what))
+            return findings_of(_together(before, more), types)
+
+        await add_base(answer, assignment.metadata, self._code, again)
         answer["looked_at"] = deeper.looked_at
         answer["by_weakness"] = _by_weakness(answer["issues"])
         metrics = answer["metrics"]

@@ -40,6 +40,15 @@ def parse_prompt(
     )
 
 
+EXAMPLES: Mapping[str, Any] = {
+    "prompt": "-",
+    "system": "-",
+    "text": "-",
+    "schema": {"type": "object"},
+    "max_tokens": 1,
+}
+"""A right value of each field that `wrong_field` looks at."""
+
 _FIELD = re.compile(r"`(\w+)`")
 
 

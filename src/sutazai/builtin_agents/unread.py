@@ -1,8 +1,34 @@
-"""What a summary says of files that could not be read."""
+"""What a result says of files that could not be read, or that no analysis here understands."""
 
+from collections import Counter
 from collections.abc import Sequence
 
-from sutazai.analysis.protocol import Unparsed
+from sutazai.analysis.languages import other_language
+from sutazai.analysis.protocol import FileReview, Unparsed
+
+_MOST_LISTED = 1_000
+
+
+def not_analysed(files: Sequence[FileReview]) -> list[dict[str, str]]:
+    """Code in other languages among what was reviewed, which was searched for secrets alone."""
+    return [
+        {"file": review.file, "reason": f"{language} is not analysed, only searched for secrets"}
+        for review in files
+        if review.only_scanned and (language := other_language(review.file)) is not None
+    ][:_MOST_LISTED]
+
+
+def with_not_analysed(said: str, files: Sequence[FileReview]) -> str:
+    """A summary that does not pass over code in other languages."""
+    languages = Counter(other_language(review.file) for review in files if review.only_scanned)
+    told = [
+        f"{count} of {language}"
+        for language, count in languages.most_common()
+        if language is not None
+    ]
+    if not told:
+        return said
+    return f"{said}; not analysed, but for secrets, were files of code: {', '.join(told)}"
 
 
 def with_unread(said: str, unparsed: Sequence[Unparsed], *, files: int, found: bool) -> str:

@@ -133,6 +133,8 @@ def print_summary(
     elif not result["issues"] and metrics.get("files_only_scanned") == metrics["files_analyzed"]:
         told = "no secrets; nothing else is looked for in files that are not Python"
         console.print(Text(told, "bold yellow"))
+    elif not result["issues"] and result.get("not_analysed"):
+        console.print(Text("no issues in what was analysed", "bold yellow"))
     else:
         console.print(severity_counts(result["issues"]))
     cached = metrics.get("files_cached")
@@ -162,8 +164,15 @@ def print_summary(
             ),
             soft_wrap=True,
         )
+    _print_by_reason(console, "Not analysed", result.get("not_analysed") or (), path_of)
+    _print_by_reason(console, "Skipped", result["skipped"], path_of)
+
+
+def _print_by_reason(
+    console: Console, head: str, items: Iterable[Mapping[str, Any]], path_of: PathOf
+) -> None:
     by_reason: dict[str, list[str]] = {}
-    for item in result["skipped"]:
+    for item in items:
         if item["file"].endswith("/__pycache__"):
             continue  # nobody expects it to be reviewed
         by_reason.setdefault(item["reason"], []).append(path_of(item["file"]))
@@ -171,7 +180,7 @@ def print_summary(
         named = ", ".join(map(printable, files[:_SKIPPED_NAMED]))
         more = f" and {len(files) - _SKIPPED_NAMED} more" if len(files) > _SKIPPED_NAMED else ""
         said = f"{printable(reason)} ({named}{more})"
-        console.print(Text.assemble(("Skipped: ", "yellow"), (said, "dim")), soft_wrap=True)
+        console.print(Text.assemble((f"{head}: ", "yellow"), (said, "dim")), soft_wrap=True)
 
 
 def _count(number: int, noun: str) -> str:

@@ -189,7 +189,7 @@ def _with_paths(done: _Reviewed) -> dict[str, Any]:
         return [{**item, "file": done.target.path_of(item["file"])} for item in items]
 
     result = done.result
-    listed = ("issues", "unparsed", "skipped", "dismissed")
+    listed = ("issues", "unparsed", "not_analysed", "skipped", "dismissed")
     after = {**result, **{name: renamed(result[name]) for name in listed if name in result}}
     baseline = result.get("baseline")
     if baseline is not None:

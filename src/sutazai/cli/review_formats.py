@@ -23,6 +23,8 @@ def _below_root(result: Mapping[str, Any]) -> dict[str, Any]:
         return [{**item, "file": _rooted(item["file"])} for item in items]
 
     after = {**result, "issues": moved(result["issues"]), "unparsed": moved(result["unparsed"])}
+    if result.get("not_analysed"):
+        after["not_analysed"] = moved(result["not_analysed"])
     if result.get("dismissed"):
         after["dismissed"] = moved(result["dismissed"])
     if result.get("baseline"):
@@ -36,7 +38,7 @@ def _rooted(path: str) -> str:
 
 
 def annotations(result: Mapping[str, Any]) -> list[str]:
-    """A workflow command of GitHub Actions for each finding and each file that was not parsed.
+    """A workflow command of GitHub Actions for each finding and each file that was not read.
 
     Per https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
     """
@@ -55,6 +57,9 @@ def annotations(result: Mapping[str, Any]) -> list[str]:
     for item in result["unparsed"]:
         place = {"file": item["file"], "line": item["line"], "title": "not parsed"}
         lines.append(_command("warning", place, item["reason"]))
+    for item in result.get("not_analysed") or ():
+        place = {"file": item["file"], "title": "not analysed"}
+        lines.append(_command("notice", place, item["reason"]))
     return lines
 
 

@@ -142,6 +142,7 @@ _SHOWN = frozenset(
         "issues_truncated",
         "metrics",
         "model",
+        "not_analysed",
         "repository",
         "skipped",
         "skipped_total",

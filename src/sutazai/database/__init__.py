@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from sutazai.database.lock import DirectoryLock
+from sutazai.database.standing import Standby
 from sutazai.database.unit import (
     Database,
     Meter,
@@ -25,6 +26,7 @@ __all__ = [
     "Database",
     "DirectoryLock",
     "Meter",
+    "Standby",
     "StepFailed",
     "Unit",
     "aside",

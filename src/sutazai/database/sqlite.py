@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from sutazai.database.standing import Standby, StandingLine, StandingUnit
 from sutazai.database.unit import Listener, Listeners, Meter, Unit, database_error
 from sutazai.database.writer import Writer, raw_connection, translated
 
@@ -62,11 +64,27 @@ class SqliteDatabase:
         self._local = threading.local()
         self._read_connections: set[Connection] = set()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
-        self._writer = Writer(engine=sqlite_engine(path), tell=self._listeners.tell, meter=meter)
+        self._standing = StandingLine()
+        self._writer = Writer(
+            engine=sqlite_engine(path),
+            tell=self._listeners.tell,
+            standing=self._standing,
+            meter=meter,
+        )
 
     def listen(self, channel: str, listener: Listener) -> None:
         """See `Database.listen`; there is no other process to hear from."""
         self._listeners.add(channel, listener)
+
+    def stand_by(
+        self,
+        channel: str,
+        payloads: Iterable[str],
+        unit: StandingUnit[T],
+        told: Callable[[T | None], None],
+    ) -> Standby:
+        """See `Database.stand_by`."""
+        return self._standing.join(channel, payloads, unit, told)
 
     async def run(self, unit: Unit[T]) -> T:
         """See `Database.run`."""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.util import await_only
 
+from sutazai.database.standing import Standby, StandingUnit
 from sutazai.errors import ErrorCode, SutazaiError
 
 _logger = structlog.get_logger(__name__)
@@ -82,6 +83,23 @@ class Database(Protocol):
 
         Signals are hints: keep a slow poll under them. After a break in the connection that brings
         those of other processes, every listener is called once with an empty payload.
+        """
+        ...
+
+    def stand_by(
+        self,
+        channel: str,
+        payloads: Iterable[str],
+        unit: StandingUnit[T],
+        told: Callable[[T | None], None],
+    ) -> Standby:
+        """Have a unit run within the very transaction that sends one of these signals, once.
+
+        It runs as if it came right after, undone alone if it fails. It answers for the signals that
+        called it: no listener hears of them unless it sends them again. `told` is called on the
+        event loop once that is on the disk; with None if it was undone, so its owner looks itself.
+
+        Only a short cut, which PostgreSQL does not have: listen to the signals all the same.
         """
         ...
 

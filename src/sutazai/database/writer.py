@@ -7,16 +7,18 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from sutazai.database.standing import Signal, Standby, StandingLine
 from sutazai.database.unit import (
     Lasts,
     Meter,
-    Tallies,
     Unit,
     database_error,
     forget,
@@ -29,8 +31,10 @@ from sutazai.database.unit import (
     write_lasts,
 )
 
+_logger = structlog.get_logger(__name__)
+
 T = TypeVar("T")
-Signals = list[tuple[str, str]]
+Signals = list[Signal]
 
 _MOST_UNITS_PER_COMMIT = 64
 # What a new connection may mend. The rest (full, busy, constraint …) is not the connection's.
@@ -81,15 +85,47 @@ class _Done(NamedTuple):
     error: BaseException | None
 
 
+class _Stood(NamedTuple):
+    """A unit that stood by and was called; the result is None where it was undone."""
+
+    standby: Standby
+    result: Any
+
+
+class _Left:
+    """What the units of one transaction have left for its end and for after it."""
+
+    def __init__(self) -> None:
+        self.signals: dict[Signal, None] = {}
+        self.tallies: Counter[tuple[str, ...]] = Counter()
+        self.lasts: Lasts = {}
+
+    def take(self, connection: Connection) -> None:
+        """What the unit just run has left, which stands."""
+        self.signals.update(dict.fromkeys(take_signals(connection)))
+        self.tallies.update(take_tallies(connection))
+        for write, items in take_lasts(connection).items():
+            self.lasts.setdefault(write, []).extend(items)
+
+
 class Writer:
     """Runs units one after the other, each as a transaction or as its part of a shared one."""
 
     def __init__(
-        self, *, engine: Engine, tell: Callable[[Signals], None], meter: Meter | None = None
+        self,
+        *,
+        engine: Engine,
+        tell: Callable[[Signals], None],
+        standing: StandingLine,
+        meter: Meter | None = None,
     ) -> None:
-        """`tell` is called on the event loop with the signals of each commit."""
+        """`tell` is called on the event loop with the signals of each commit.
+
+        But for those that called a unit which stands by.
+        """
         self._engine = engine
         self._tell = tell
+        self._standing = standing
         self._meter = meter
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._connection: Connection | None = None
@@ -154,64 +190,97 @@ class Writer:
             with contextlib.suppress(DBAPIError, sqlite3.Error):
                 connection.close()
 
-    def _run_alone(self, work: _Work) -> None:
+    def _run_alone(self, work: _Work, *, call: bool = True) -> None:
         begun = time.perf_counter()
+        left = _Left()
+        stood: list[_Stood] = []
         try:
             connection = self._connected()
             raw = raw_connection(connection)
             raw.execute("BEGIN IMMEDIATE")
             result = work.unit(connection)
-            write_lasts(connection, take_lasts(connection))
+            left.take(connection)
+            if call:
+                self._call_standing(connection, left, stood)
+            write_lasts(connection, left.lasts)
             raw.execute("COMMIT")
         except BaseException as error:  # whatever the unit raises goes to its caller
             self._undo(error)
+            if stood:
+                self._tell_undone(stood)
+                self._run_alone(work, call=False)
+                return
             self._report([_Done(work, None, translated(error))])
         else:
-            # Counted before it is told, so that who was told finds it counted.
-            self._measure(begun, 1, take_tallies(connection))
-            self._report([_Done(work, result, None)], take_signals(connection))
+            self._succeeded(begun, [_Done(work, result, None)], stood, left)
 
     def _run_together(self, batch: list[_Work]) -> bool:
         """One commit for all, each in a savepoint; False when the transaction was lost."""
         begun = time.perf_counter()
         done: list[_Done] = []
-        signals: dict[tuple[str, str], None] = {}
-        tallies: Counter[tuple[str, ...]] = Counter()
-        lasts: Lasts = {}
+        left = _Left()
+        stood: list[_Stood] = []
         try:
             connection = self._connected()
             raw = raw_connection(connection)
             raw.execute("BEGIN IMMEDIATE")
             for work in batch:
-                raw.execute("SAVEPOINT unit")
-                try:
-                    result = work.unit(connection)
-                except BaseException as error:
-                    forget(connection)
-                    if not raw.in_transaction:  # SQLite gave all of it up
-                        raise
-                    raw.execute("ROLLBACK TO unit")
-                    done.append(_Done(work, None, translated(error)))
-                else:
-                    signals.update(dict.fromkeys(take_signals(connection)))
-                    tallies.update(take_tallies(connection))
-                    for write, items in take_lasts(connection).items():
-                        lasts.setdefault(write, []).extend(items)
-                    done.append(_Done(work, result, None))
-                raw.execute("RELEASE unit")
-            write_lasts(connection, lasts)
+                result, error = self._run_within(connection, work.unit)
+                if error is None:
+                    left.take(connection)
+                done.append(_Done(work, result, None if error is None else translated(error)))
+            self._call_standing(connection, left, stood)
+            write_lasts(connection, left.lasts)
             raw.execute("COMMIT")
         except BaseException as error:
             self._undo(error)
+            self._tell_undone(stood)
             return False
-        self._measure(begun, len(batch), tallies)
-        self._report(done, list(signals))
+        self._succeeded(begun, done, stood, left)
         return True
 
-    def _measure(self, begun: float, units: int, tallies: Tallies) -> None:
+    def _run_within(
+        self, connection: Connection, unit: Unit[Any]
+    ) -> tuple[Any, BaseException | None]:
+        """A unit's result, or the error it raised and was undone for; raises if all was."""
+        raw = raw_connection(connection)
+        raw.execute("SAVEPOINT unit")
+        result, raised = None, None
+        try:
+            result = unit(connection)
+        except BaseException as error:
+            forget(connection)
+            if not raw.in_transaction:  # SQLite gave all of it up
+                raise
+            raw.execute("ROLLBACK TO unit")
+            raised = error
+        raw.execute("RELEASE unit")
+        return result, raised
+
+    def _call_standing(self, connection: Connection, left: _Left, stood: list[_Stood]) -> None:
+        """Run the units that stand by for the signals left, until none is called any more."""
+        while (called := self._standing.call(left.signals)) is not None:
+            standby, signals = called
+            stood.append(_Stood(standby, None))  # in case it takes all else with it
+            payloads = [payload for _, payload in signals]
+            result, error = self._run_within(connection, partial(standby.unit, payloads))
+            if error is None:
+                for signal in signals:
+                    del left.signals[signal]
+                left.take(connection)
+                stood[-1] = _Stood(standby, result)
+            else:
+                _logger.error("database.standby_undone", exc_info=error)
+
+    def _succeeded(self, begun: float, done: list[_Done], stood: list[_Stood], left: _Left) -> None:
+        # Counted before it is told, so that who was told finds it counted.
         if self._meter is not None:
-            self._meter.committed(time.perf_counter() - begun, units)
-            self._meter.add_tallies(tallies)
+            self._meter.committed(time.perf_counter() - begun, len(done) + len(stood))
+            self._meter.add_tallies(left.tallies)
+        self._report(done, list(left.signals), stood)
+
+    def _tell_undone(self, stood: list[_Stood]) -> None:
+        self._report([], None, [one._replace(result=None) for one in stood])
 
     def _undo(self, error: BaseException) -> None:
         """Leave no transaction behind, nor a connection that may be broken."""
@@ -228,19 +297,27 @@ class Writer:
             if _breaks_connection(error):
                 self._disconnect()
 
-    def _report(self, done: list[_Done], signals: Signals | None = None) -> None:
+    def _report(
+        self,
+        done: list[_Done],
+        signals: Signals | None = None,
+        stood: Sequence[_Stood] = (),
+    ) -> None:
         """Hand results back, one wake-up per event loop and commit."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[_Done]] = {}
-        for item in done:
-            by_loop.setdefault(item.work.loop, []).append(item)
-        for loop, items in by_loop.items():
+        loops = {item.work.loop: None for item in done} | {one.standby.loop: None for one in stood}
+        for loop in loops:
+            its_stood = [one for one in stood if one.standby.loop is loop]
+            items = [item for item in done if item.work.loop is loop]
             # A loop that was closed meanwhile has nobody left who waits.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._deliver, items, signals or [])
+                loop.call_soon_threadsafe(self._deliver, items, its_stood, signals or [])
                 signals = None
 
-    def _deliver(self, done: list[_Done], signals: Signals) -> None:
-        for item in done:
-            settle(item.work.future, item.result, item.error)
+    def _deliver(self, done: list[_Done], stood: list[_Stood], signals: Signals) -> None:
         if signals:
             self._tell(signals)
+        # Before those who only learn that it is done: these have work to begin.
+        for standby, result in stood:
+            standby.tell(result)
+        for item in done:
+            settle(item.work.future, item.result, item.error)

@@ -7,18 +7,26 @@ lease goes beyond it, and whoever rescues then knows that the time was over.
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, case, exists, func, literal, select, update, values
+from sqlalchemy import Row, bindparam, case, exists, func, literal, select, update, values
 from sqlalchemy import column as named
 from sqlalchemy.types import String
 
-from sutazai.clock import SECOND
 from sutazai.database import Connection
 from sutazai.engine import store
 from sutazai.engine.job import Attempt, Job
 from sutazai.engine.store import JOBS, Want
 
-_FOR_EVER = 10 * 365 * 24 * 3600 * SECOND
 _IS_REMOTE = JOBS.c.deadline.is_not(None)
+# Made once, as all that every assignment meets: making a statement costs more than running it.
+_COUNT_RUNNING = select(func.count()).where(
+    store.IS_RUNNING, JOBS.c.consumer == bindparam("consumer")
+)
+_FIND = select(*store.FIELDS).where(
+    JOBS.c.key == bindparam("key"),
+    JOBS.c.token == bindparam("token"),
+    store.IS_RUNNING,
+    _IS_REMOTE,
+)
 
 
 class Claimed(NamedTuple):
@@ -44,15 +52,12 @@ def claim(
     connection: Connection, want: Want, *, worker: str, lease_expires_at: int, now: int
 ) -> list[Claimed]:
     """Take what is ready, best first; see `store.claim`."""
-    jobs = store.claim(connection, [want], worker=worker, lease_expires_at=lease_expires_at)
-    if not jobs:
-        return []
-    connection.execute(
-        update(JOBS)
-        .where(JOBS.c.id.in_([job.id for job in jobs]))
-        .values(deadline=literal(now) + func.coalesce(JOBS.c.timeout, _FOR_EVER))
+    jobs = store.claim(
+        connection, [want], worker=worker, lease_expires_at=lease_expires_at, timed_from=now
     )
-    return [Claimed(job, min(lease_expires_at, now + (job.timeout or _FOR_EVER))) for job in jobs]
+    return [
+        Claimed(job, min(lease_expires_at, now + (job.timeout or store.FOR_EVER))) for job in jobs
+    ]
 
 
 def _job(row: Row[*tuple[Any, ...]]) -> Job:
@@ -61,17 +66,13 @@ def _job(row: Row[*tuple[Any, ...]]) -> Job:
 
 def count_running(connection: Connection, consumer: str) -> int:
     """How many attempts a consumer has under way."""
-    query = select(func.count()).where(store.IS_RUNNING, JOBS.c.consumer == consumer)
-    return connection.execute(query).scalar_one()
+    running: int = connection.execute(_COUNT_RUNNING, {"consumer": consumer}).scalar_one()
+    return running
 
 
 def find(connection: Connection, attempt: Attempt) -> Job | None:
     """The job of an attempt that its remote worker still holds."""
-    row = connection.execute(
-        select(*store.FIELDS).where(
-            JOBS.c.key == attempt.key, JOBS.c.token == attempt.token, store.IS_RUNNING, _IS_REMOTE
-        )
-    ).one_or_none()
+    row = connection.execute(_FIND, attempt._asdict()).one_or_none()
     return None if row is None else _job(row)
 
 
@@ -139,11 +140,18 @@ def spare(connection: Connection, *, lease_expires_at: int) -> None:
     )
 
 
-def overdue(connection: Connection, jobs: Sequence[Job], *, now: int) -> set[int]:
-    """The ids of those of these jobs whose time is over."""
-    ids = [job.id for job in jobs]
-    query = select(JOBS.c.id).where(JOBS.c.id.in_(ids), JOBS.c.deadline <= now)
-    return set(connection.execute(query).scalars()) if ids else set()
+def begun_at(connection: Connection, jobs: Sequence[Job]) -> dict[int, int]:
+    """When the attempts at these jobs began (µs), by the job's id; of remote workers alone."""
+    if not jobs:
+        return {}
+    query = select(JOBS.c.id, JOBS.c.deadline - func.coalesce(JOBS.c.timeout, store.FOR_EVER))
+    rows = connection.execute(query.where(JOBS.c.id.in_([job.id for job in jobs]), _IS_REMOTE))
+    return {row[0]: row[1] for row in rows}
+
+
+def is_overdue(job: Job, begun: int, *, now: int) -> bool:
+    """Whether the time of a remote worker's attempt is over."""
+    return begun + (job.timeout or store.FOR_EVER) <= now
 
 
 def ready_among(connection: Connection, queues: Collection[str]) -> set[str]:

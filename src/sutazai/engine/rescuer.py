@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 
@@ -10,10 +11,22 @@ from sutazai import clock
 from sutazai.database import Connection, Database
 from sutazai.engine import ending, remote_store, store
 from sutazai.engine.ending import Handlers
-from sutazai.engine.job import Failed, Job, Lost, Outcome
+from sutazai.engine.job import Ending, Failed, Job, Lost, Outcome
 from sutazai.errors import ErrorCode, SutazaiError
 
 _logger = structlog.get_logger(__name__)
+
+OnRemoteEnded = Callable[[Job, Outcome, int, int], None]
+"""Is told of an attempt, how it ended, and from when until when it lasted (µs)."""
+
+
+class _Rescued(NamedTuple):
+    """The end of an attempt; `begun` only of a remote worker's."""
+
+    ending: Ending
+    begun: int | None
+    now: int
+
 
 _Apply = Callable[..., object]  # ending.apply or ending.apply_apart
 
@@ -26,8 +39,15 @@ class Rescuer:
     """Looks for lapsed leases; any process may rescue any other's work."""
 
     def __init__(
-        self, *, database: Database, handlers: Handlers, interval_seconds: float = 2.0
+        self,
+        *,
+        database: Database,
+        handlers: Handlers,
+        interval_seconds: float = 2.0,
+        on_remote_ended: OnRemoteEnded | None = None,
     ) -> None:
+        """`on_remote_ended` is told of the attempts of remote workers that were ended here."""
+        self._on_remote_ended = on_remote_ended
         self._database = database
         self._handlers = handlers
         self._interval = interval_seconds
@@ -46,11 +66,14 @@ class Rescuer:
     async def rescue(self) -> int:
         """Put back or fail every job whose lease is over; how many."""
         rescued = 0
-        while count := await self._rescue_some():
-            rescued += count
+        while ended := await self._rescue_some():
+            rescued += len(ended)
+            for end, begun, now in ended:
+                if begun is not None and self._on_remote_ended is not None:
+                    self._on_remote_ended(end.job, end.outcome, begun, now)
         return rescued
 
-    async def _rescue_some(self) -> int:
+    async def _rescue_some(self) -> list[_Rescued]:
         try:
             return await self._database.run(partial(_rescue, self._handlers, ending.apply))
         except SutazaiError:
@@ -88,22 +111,22 @@ class Rescuer:
         return True
 
 
-def _rescue(handlers: Handlers, apply: _Apply, connection: Connection) -> int:
+def _rescue(handlers: Handlers, apply: _Apply, connection: Connection) -> list[_Rescued]:
     now = clock.now()
     lost = store.lapsed(connection, now=now)
-    overdue = remote_store.overdue(connection, lost, now=now)
-    endings = [
-        ending.decide(job, _overtime(job) if job.id in overdue else _LOST, now=now) for job in lost
-    ]
+    begun = remote_store.begun_at(connection, lost)
+    endings = [ending.decide(job, _outcome(job, begun.get(job.id), now), now=now) for job in lost]
     ending.lock_first(connection, endings, handlers)
     jobs = store.still_held(connection, lost) if lost else []
     held = {job.id for job in jobs}
     endings = [end for end in endings if end.job.id in held]
     apply(connection, endings, handlers, now=now)
-    return len(jobs)
+    return [_Rescued(end, begun.get(end.job.id), now) for end in endings]
 
 
-def _overtime(job: Job) -> Outcome:
-    """How an attempt ends that was not done in its time."""
+def _outcome(job: Job, begun: int | None, now: int) -> Outcome:
+    """How an attempt ends that was lost, or was not done in its time."""
+    if begun is None or not remote_store.is_overdue(job, begun, now=now):
+        return _LOST
     limit = (job.timeout or 0) / clock.SECOND
     return Failed(ErrorCode.TASK_TIMEOUT, f"It was not done within {limit:g} s.")

@@ -19,6 +19,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     literal_column,
@@ -32,6 +33,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Select
 
+from sutazai.clock import SECOND
 from sutazai.database import Connection, metadata, signal
 from sutazai.engine.job import PRIORITIES, Job, NewJob
 
@@ -107,6 +109,9 @@ FIELDS = (
 IS_READY = JOBS.c.state == literal_column("'ready'")
 _IS_SCHEDULED = JOBS.c.state == literal_column("'scheduled'")
 IS_RUNNING = JOBS.c.state == literal_column("'running'")
+
+FOR_EVER = 10 * 365 * 24 * 3600 * SECOND
+"""What stands for no timeout where there must be a deadline."""
 
 _INSERT = insert(JOBS)
 
@@ -229,25 +234,51 @@ def _claim(dialect: str, queues: int) -> ReturningUpdate[Any]:
             attempt=JOBS.c.attempt + 1,
             token=JOBS.c.token + 1,
             lease_expires_at=bindparam("until"),
+            # NULL where nobody is timed from here: NULL and a number make NULL.
+            deadline=bindparam("timed_from", type_=BigInteger)
+            + func.coalesce(JOBS.c.timeout, FOR_EVER),
         )
         .returning(*FIELDS)
     )
 
 
 def claim(
-    connection: Connection, wants: Sequence[Want], *, worker: str, lease_expires_at: int
+    connection: Connection,
+    wants: Sequence[Want],
+    *,
+    worker: str,
+    lease_expires_at: int,
+    timed_from: int | None = None,
 ) -> list[Job]:
-    """Take what is ready for each want, best first, and begin an attempt on it."""
+    """Take what is ready for each want, best first, and begin an attempt on it.
+
+    With `timed_from` (µs) the attempt has a deadline, its timeout after that; see `remote_store`.
+    """
     taken: list[Job] = []
     for want in wants:
         values = {f"queue_{number}": queue for number, queue in enumerate(want.queues)}
-        said = {"by_worker": worker, "by_consumer": want.consumer, "until": lease_expires_at}
-        rows = connection.execute(
-            _claim(connection.dialect.name, len(values)), {**values, **said, "most": want.limit}
-        )
+        said = {
+            "by_worker": worker,
+            "by_consumer": want.consumer,
+            "until": lease_expires_at,
+            "timed_from": timed_from,
+            "most": want.limit,
+        }
+        rows = connection.execute(_claim(connection.dialect.name, len(values)), {**values, **said})
         # RETURNING has no order of its own.
         taken += sorted(map(_job, rows), key=lambda job: (-job.priority, job.id))
     return taken
+
+
+_HAS_READY = select(exists().where(JOBS.c.queue == bindparam("queue"), IS_READY))
+
+
+def signal_again(connection: Connection, queues: Iterable[str]) -> None:
+    """Signal those of these queues, a handful, that have something ready still."""
+    for queue in queues:
+        values = {"queue": queue}
+        if connection.execute(_HAS_READY, values).scalar():  # sutazai: ignore[query-in-loop]
+            signal(connection, READY, queue)
 
 
 _FINISH = (

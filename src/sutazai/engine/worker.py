@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import structlog
 
 from sutazai import clock
-from sutazai.database import Connection, Database, StepFailed, step
+from sutazai.database import Connection, Database, Standby, StepFailed, step
 from sutazai.engine import ending, store
 from sutazai.engine.ending import Handlers
 from sutazai.engine.job import Consumer, Ending, Failed, Job, Outcome, Released
@@ -88,6 +88,7 @@ class Worker:
         self._endings: list[Ending] = []
         self._cancelled_meanwhile: set[str] = set()
         self._is_turning = False
+        self._standby: Standby | None = None
         self._wake = asyncio.Event()
         self._beat_now = asyncio.Event()
         self._changed = asyncio.Event()
@@ -143,10 +144,12 @@ class Worker:
             self._second_look.cancel()
         for loop in self._loops:
             loop.cancel()
+        self._standby = None
         await asyncio.gather(*self._loops, return_exceptions=True)
 
     def _is_idle(self) -> bool:
-        return not self._running and not self._endings and not self._is_turning
+        claims = self._is_turning or self._standby is not None
+        return not self._running and not self._endings and not claims
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -181,14 +184,16 @@ class Worker:
 
     async def _claim_loop(self) -> None:
         while True:
+            self._stand_by()
             try:
                 async with asyncio.timeout(self._poll_seconds):
                     await self._wake.wait()
             except TimeoutError:
                 self._hot |= self._queues
             self._wake.clear()
+            await self._withdraw()
             try:
-                while self._endings or self._wants():
+                while self._endings or self._wants(self._hot):
                     await self._turn()
             except Exception as error:
                 if isinstance(error, SutazaiError):
@@ -198,24 +203,45 @@ class Worker:
                 await asyncio.sleep(_RETRY_PAUSE)
                 self._wake.set()
 
-    def _wants(self) -> list[store.Want]:
-        if self._draining or not self._hot:
+    def _stand_by(self) -> None:
+        """Until the next turn, let what becomes ready be claimed as it does."""
+        wants = self._wants(self._queues)
+        if wants:
+            queues = {queue for want in wants for queue in want.queues}
+            unit = partial(self._unit_at_once, wants)
+            self._standby = self._database.stand_by(store.READY, queues, unit, self._handed)
+
+    async def _withdraw(self) -> None:
+        if self._standby is not None:
+            await self._standby.withdraw()
+            self._standby = None
+            self._changed.set()
+
+    def _handed(self, claimed: list[tuple[Job, Any]] | None) -> None:
+        if self._standby is not None:  # else it was stopped meanwhile, and the leases lapse
+            for job, prepared in claimed or ():
+                self._begin(job, prepared)
+            self._wake.set()
+
+    def _wants(self, queues: Collection[str]) -> list[store.Want]:
+        """What there is room for from these queues."""
+        if self._draining or not queues:
             return []
         wants = []
         for consumer in self._consumers.values():
             free = consumer.capacity - self._load[consumer.name]
             shut = self._shut.get(consumer.name, _NONE)
-            queues = tuple(
-                queue for queue in consumer.queues if queue in self._hot and queue not in shut
+            asked = tuple(
+                queue for queue in consumer.queues if queue in queues and queue not in shut
             )
-            if free > 0 and queues:
-                wants.append(store.Want(consumer.name, queues, free))
+            if free > 0 and asked:
+                wants.append(store.Want(consumer.name, asked, free))
         return wants
 
     async def _turn(self) -> None:
         # They stay in the list, and so under lease, until their end is on the disk.
         endings = list(self._endings)
-        wants = self._wants()
+        wants = self._wants(self._hot)
         # Cold before the claim: a signal that comes during it makes the queue hot again.
         asked = {queue for want in wants for queue in want.queues}
         self._hot -= asked
@@ -278,6 +304,18 @@ class Worker:
         ):
             prepared = self._handlers[kind].started(connection, group, now)
             claimed += [(job, prepared.get(job.id)) for job in group]
+        return claimed
+
+    def _unit_at_once(
+        self, wants: list[store.Want], queues: Sequence[str], connection: Connection
+    ) -> list[tuple[Job, Any]]:
+        """As `_unit`, in the transaction in which something became ready in these queues."""
+        asked = [
+            want._replace(queues=tuple(queue for queue in want.queues if queue in queues))
+            for want in wants
+        ]
+        claimed = self._unit([], [want for want in asked if want.queues], connection)
+        store.signal_again(connection, queues)
         return claimed
 
     def _unit_apart(

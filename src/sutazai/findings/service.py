@@ -198,7 +198,12 @@ class Findings:
                 raise AgentError("`since` is `sarif`, and there is no `sarif` in the metadata.")
             result = memory.since(result, Baseline(None, None, []), known)
         elif wanted is not None:
-            baseline = await self._baseline(project, wanted, submitted_by)
+            base = result.get("since_base")
+            if isinstance(base, list):
+                result = {name: value for name, value in result.items() if name != "since_base"}
+                baseline = Baseline(None, str(wanted), base)
+            else:
+                baseline = await self._baseline(project, wanted, submitted_by)
             result = await asyncio.to_thread(memory.since, result, baseline, frozenset())
         if project is not None:
             repository = result.get("repository")
@@ -227,7 +232,10 @@ class Findings:
         elif isinstance(wanted, str) and _COMMIT.fullmatch(wanted):
             read_all = partial(store.reviews_of, project=project, commit=wanted)
             candidates = await self._database.read(read_all)
-            missing = f"There is no completed review of this project at the commit {wanted}"
+            missing = (
+                f"There is no completed review of this project at the commit {wanted} (a review of "
+                "a `repository` is compared with any commit that `since` names by its whole id)"
+            )
         else:
             raise AgentError(
                 "`since` must be a task's id, a commit of 7 or more hexadecimal digits, or `sarif`."

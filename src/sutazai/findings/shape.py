@@ -73,6 +73,7 @@ class _Findings(msgspec.Struct, kw_only=True):
     dismissed: list[_DismissedIssue] = []
     baseline: _Baseline | None = None
     unparsed: list[_Unparsed] | None = None
+    not_analysed: list[_Unparsed] = []
     repository: _Repository | None = None
     external: list[_External] = []
 

@@ -19,7 +19,7 @@ from sutazai.agents.contract import AgentDescription
 from sutazai.agents.model import AgentStatus, Resources
 from sutazai.database import Connection, Database
 from sutazai.engine import ending, remote_store
-from sutazai.engine.job import Attempt, Failed, Job, Outcome, Released, Succeeded
+from sutazai.engine.job import Attempt, Failed, Job, Lost, Outcome, Released, Succeeded
 from sutazai.engine.remote_store import Lease
 from sutazai.errors import ErrorCode, SutazaiError, not_found
 from sutazai.tasks import orphans, store
@@ -125,7 +125,7 @@ class Assignments:
                 self._instruments.task_started(assignment.type, one.waited)
 
     async def _hung_up(self, agent_id: str, assignment_id: str) -> None:
-        await self.release(agent_id, assignment_id, reason="the agent hung up")
+        await self.release(agent_id, assignment_id, reason="the agent was gone before it had it")
 
     async def held(self, agent_id: str, assignment_ids: Collection[str]) -> list[Given]:
         """Those of these assignments that an agent holds, as they were handed to it."""
@@ -255,7 +255,7 @@ class Assignments:
         unit = partial(self._end, agent_id, assignment_id, outcome)
         status, worked_for, traced = await self._database.run(unit)
         if traced is not None and self._tracing is not None:
-            _record(self._tracing, traced, outcome)
+            record_attempt(self._tracing, traced.job, outcome, traced.begun, traced.ended)
         begun = self._begun.pop(assignment_id, None)
         if begun is not None and self._instruments is not None:
             self._instruments.task_ran(begun[0], time.monotonic() - begun[1])
@@ -325,10 +325,19 @@ class Assignments:
         self._claims.look_again(agent_id)
 
 
-def _record(tracing: Tracing, traced: _Traced, outcome: Outcome) -> None:
+def record_attempt(
+    tracing: Tracing | None, job: Job, outcome: Outcome, begun: int, ended: int
+) -> None:
     """The span of an attempt that was an agent's from outside, as the worker makes it of ours."""
-    job, begun, ended = traced
-    assert job.traceparent is not None
+    if tracing is None or job.traceparent is None:
+        return
+    match outcome:
+        case Failed(code=code):
+            error_type: str | None = str(code)
+        case Lost():
+            error_type = ErrorCode.AGENT_OFFLINE
+        case _:
+            error_type = None
     tracing.record(
         f"process {KIND}",
         kind=Kind.CONSUMER,
@@ -344,7 +353,7 @@ def _record(tracing: Tracing, traced: _Traced, outcome: Outcome) -> None:
         },
         begun=begun,
         ended=ended,
-        error_type=str(outcome.code) if isinstance(outcome, Failed) else None,
+        error_type=error_type,
     )
 
 

@@ -17,7 +17,7 @@ from sutazai import clock
 from sutazai.agents import outside
 from sutazai.agents.contract import AgentDescription, Assignment
 from sutazai.agents.model import OUTSIDE
-from sutazai.database import Connection, Database, StepFailed, step
+from sutazai.database import Connection, Database, Standby, StepFailed, step
 from sutazai.engine import ending, remote_store
 from sutazai.engine import store as jobs
 from sutazai.engine.job import Failed, Job
@@ -63,6 +63,8 @@ class _Turn(NamedTuple):
 
 OnGiven = Callable[[list[Given]], None]
 """Told of what was just handed out."""
+StillAllowed = Callable[[], Awaitable[object]]
+"""Raises where who asked for work may not have it any more."""
 GiveBack = Callable[[str, str], Awaitable[object]]
 """Gives back an agent's assignment, by the ids of both."""
 
@@ -145,12 +147,13 @@ class Claims:
         *,
         wait: float = 0,
         limit: int = 1,
-        still_allowed: Callable[[], Awaitable[object]] | None = None,
+        still_allowed: StillAllowed | None = None,
     ) -> list[Given]:
         """Work for an agent, up to `limit` and its capacity, waiting so many seconds at most.
 
-        `still_allowed` is asked before every further look and may raise. NOT_FOUND for an agent
-        that is not from outside. Who cancels the call gives back what it was about to get.
+        `still_allowed` is asked whenever there may be something after a wait, and may raise.
+        NOT_FOUND for an agent that is not from outside. Who cancels the call gives back what it was
+        about to get.
         """
         turn = await self._take(agent_id, limit)
         if turn.given or wait <= 0 or self._line.is_closed:
@@ -164,23 +167,60 @@ class Claims:
                 turn = await self._take(agent_id, limit)
                 if turn.given:
                     # There may be more: on leaving, the next one looks.
-                    place.woken.set()
+                    place.wake()
                     return turn.given
                 left = until - time.monotonic()
                 if left <= 0 or self._line.is_closed:
                     return []
                 again = woken and self._database.dialect == "postgresql"
-                woken = await self._wait(place, turn, min(left, _SECOND_LOOK) if again else left)
+                seconds = min(left, _SECOND_LOOK) if again else left
+                if turn.had_room:
+                    woken, handed = await self._stand_by(
+                        place, turn.queues, limit, seconds, still_allowed
+                    )
+                    if handed:
+                        return handed
+                else:
+                    # Only the agent's own room can help it; others may take what comes.
+                    self._line.leave(place)
+                    woken = await place.wait(seconds)
                 if not woken and not again:
                     return []
                 if woken and still_allowed is not None:
                     await still_allowed()
 
-    async def _wait(self, place: Place, turn: _Turn, seconds: float) -> bool:
-        if not turn.had_room:
-            # Only the agent's own room can help it; others may take what comes.
-            self._line.leave(place)
-        return await place.wait(seconds)
+    async def _stand_by(
+        self,
+        place: Place,
+        queues: Sequence[str],
+        limit: int,
+        seconds: float,
+        still_allowed: StillAllowed | None,
+    ) -> tuple[bool, list[Given]]:
+        """Wait, so that what becomes ready meanwhile is claimed in that very transaction.
+
+        Whether there may be something to take, and what was.
+        """
+        handed: list[Given] = []
+
+        def told(turn: _Turn | None) -> None:
+            if turn is not None:
+                handed.extend(turn.given)
+                self._on_given(turn.given)
+            place.end_wait()
+
+        look = partial(self._look_at_once, place.agent_id, limit)
+        standby = self._database.stand_by(jobs.READY, queues, look, told)
+        try:
+            woken = await place.wait(seconds)
+            await standby.withdraw()
+            if handed and still_allowed is not None:
+                await still_allowed()
+        except BaseException:
+            # Whoever asked is gone, or may not have it any more.
+            self._settle(self._give_back_handed(place.agent_id, standby, handed))
+            raise
+        return woken, handed
 
     async def _take(self, agent_id: str, limit: int) -> _Turn:
         taking = asyncio.create_task(self._exchange(agent_id, limit))
@@ -222,6 +262,14 @@ class Claims:
         given = start(connection, agent, claimed, now) if claimed else []
         outside.note_load(connection, agent_id, running + len(given))
         return _Turn(given, queues, room > 0)
+
+    def _look_at_once(
+        self, agent_id: str, limit: int, queues: Sequence[str], connection: Connection
+    ) -> _Turn:
+        """As `_look`, in the transaction in which something became ready in these queues."""
+        turn = self._look(agent_id, limit, False, connection)
+        jobs.signal_again(connection, queues)
+        return turn
 
     def _start(
         self, connection: Connection, agent: AgentDescription, claimed: Sequence[Claimed], now: int
@@ -275,9 +323,17 @@ class Claims:
         return found
 
     async def _give_back_taken(self, agent_id: str, taking: asyncio.Task[_Turn]) -> None:
-        turn = await taking
-        for given in turn.given:
-            await self._give_back(agent_id, given.assignment.assignment_id)
+        await self._give_back_all(agent_id, (await taking).given)
+
+    async def _give_back_handed(
+        self, agent_id: str, standby: Standby, handed: Sequence[Given]
+    ) -> None:
+        await standby.withdraw()
+        await self._give_back_all(agent_id, handed)
+
+    async def _give_back_all(self, agent_id: str, given: Sequence[Given]) -> None:
+        for one in given:
+            await self._give_back(agent_id, one.assignment.assignment_id)
 
     def _settle(self, work: Awaitable[object]) -> None:
         async def settled() -> None:

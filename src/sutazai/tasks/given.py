@@ -1,23 +1,22 @@
 """Input that is looked at when a task is submitted, because its agent may see it much later."""
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from sutazai.agents.service import AgentDirectory
-from sutazai.errors import Detail, ErrorCode, SutazaiError
-from sutazai.tasks.model import TaskDraft
+from sutazai.errors import Detail
 
 
 class InputCheck(NamedTuple):
     """What one agent takes for one type.
 
     `problem` is given description and metadata, and says which field is wrong and how; None where
-    none is. It runs on a thread.
+    none is. It runs on a thread. `examples` has a right value of each field, for what is not known.
     """
 
     agent_id: str
     problem: Callable[[str, Mapping[str, Any]], tuple[str, str] | None]
+    examples: Mapping[str, Any]
 
 
 class InputChecks:
@@ -26,17 +25,27 @@ class InputChecks:
     def __init__(self, checks: Mapping[str, InputCheck], directory: AgentDirectory) -> None:
         self._checks = checks
         self._directory = directory
+        self.types = frozenset(checks)
 
-    async def check(self, draft: TaskDraft) -> None:
-        """VALIDATION_ERROR where whoever may do this task would refuse its metadata."""
-        check = self._checks.get(draft.type)
+    def problem(
+        self,
+        task_type: str,
+        agent_id: str | None,
+        description: str,
+        metadata: Mapping[str, Any],
+        unknown: Collection[str] = (),
+    ) -> Detail | None:
+        """Why whoever may do this task would refuse its metadata; None where it may be done.
+
+        `unknown` are fields that have a value only later. It may compute for a moment.
+        """
+        check = self._checks.get(task_type)
         if check is None:
-            return
-        doers = self._directory.agents_with(draft.type) if draft.agent is None else [draft.agent]
+            return None
+        doers = self._directory.agents_with(task_type) if agent_id is None else [agent_id]
         if set(doers) != {check.agent_id}:
-            return  # another agent may take other input
-        wrong = await asyncio.to_thread(check.problem, draft.description, draft.metadata)
-        if wrong is not None:
-            field, message = wrong
-            details = [Detail(f"metadata.{field}", message)]
-            raise SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=details)
+            return None  # another agent may take other input
+        examples = {name: check.examples[name] for name in unknown if name in check.examples}
+        known = {name: value for name, value in metadata.items() if name not in unknown}
+        wrong = check.problem(description, known | examples)
+        return None if wrong is None else Detail(f"metadata.{wrong[0]}", wrong[1])

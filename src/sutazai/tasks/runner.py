@@ -150,14 +150,12 @@ class TaskRunner:
 
     def started(self, connection: Connection, jobs: Sequence[Job], now: int) -> Mapping[int, Any]:
         """See `Handler.started`."""
-        keys = [job.key for job in jobs]
-        tasks = store.lock(connection, keys)
-        work = store.work(connection, keys)
+        found = store.lock_with_work(connection, [job.key for job in jobs])
         moves, events, prepared = [], [], {}
         for job in jobs:
-            task = tasks.get(job.key)
-            if task is None:  # deleted behind the engine's back; `run` reports it
+            if job.key not in found:  # deleted behind the engine's back; `run` reports it
                 continue
+            task, work = found[job.key]
             agent_id = job.consumer or ""
             goes_on = task.pending_reason == PendingReason.CHILDREN
             values = {"assigned_agent": agent_id, "attempt": job.attempt}
@@ -173,7 +171,7 @@ class TaskRunner:
             else:
                 events.append(notice("task.assigned", task, Origin("system", task.request_id)))
                 events.append(notice("task.started", task, by_agent))
-            prepared[job.id] = work[job.key]._replace(goes_on=goes_on)
+            prepared[job.id] = work._replace(goes_on=goes_on)
         store.move(connection, moves)
         log.append(connection, events, now=now)
         return prepared

@@ -1,8 +1,9 @@
 """What users do with tasks; every door (REST, CLI, later GraphQL and MCP) calls these methods."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -20,6 +21,7 @@ from sutazai.limits.idempotency import Replayable
 from sutazai.tasks import dependencies, listing_store, orphans, store, waiting_store
 from sutazai.tasks.dependencies import Ends
 from sutazai.tasks.estimates import Estimator
+from sutazai.tasks.given import InputChecks
 from sutazai.tasks.model import (
     NewTask,
     PendingReason,
@@ -41,7 +43,6 @@ _logger = structlog.get_logger(__name__)
 _FINAL_EVENTS = frozenset({"task.completed", "task.failed", "task.cancelled"})
 
 CheckUrl = Callable[[str], Awaitable[None]]
-CheckInput = Callable[[TaskDraft], Awaitable[None]]
 
 
 _Seen = tuple[Task, str | None]
@@ -60,19 +61,19 @@ class Tasks:
         directory: AgentDirectory,
         ends: Ends,
         check_callback_url: CheckUrl,
-        check_input: CheckInput | None = None,
+        input_checks: InputChecks | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         """`ends` is told of the ends that this service brings about.
 
-        `check_callback_url` raises VALIDATION_ERROR for a URL that may not be called, `check_input`
-        for metadata that whoever may do the task would refuse.
+        `check_callback_url` raises VALIDATION_ERROR for a URL that may not be called;
+        `input_checks` say why whoever may do a task would refuse its metadata.
         """
         self._database = database
         self._directory = directory
         self._ends = ends
         self._check_callback_url = check_callback_url
-        self._check_input = check_input
+        self._input_checks = input_checks
         self._tracing = tracing
         self._estimator = Estimator(database=database, directory=directory)
         self._waiters = Waiters(hub, id_field="task_id", ended_by=_FINAL_EVENTS)
@@ -111,8 +112,10 @@ class Tasks:
             # An agent may have joined a moment ago, and through another process.
             await self._directory.refresh()
         self._check(draft)
-        if self._check_input is not None:
-            await self._check_input(draft)
+        given = (draft.type, draft.agent, draft.description, draft.metadata)
+        wrong = await asyncio.to_thread(self.input_problem, *given)
+        if wrong is not None:
+            raise _invalid([wrong])
         await self.check_callback(draft)
         self._estimator.keep_fresh(draft.type)
         with span(self._tracing, f"create {draft.type}", kind=Kind.PRODUCER) as current:
@@ -135,7 +138,27 @@ class Tasks:
     def _check(self, draft: TaskDraft) -> None:
         wrong = self.problems(draft.type, draft.agent)
         if wrong:
-            raise SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=wrong)
+            raise _invalid(wrong)
+
+    def input_problem(
+        self,
+        task_type: str,
+        agent_id: str | None,
+        description: str,
+        metadata: Mapping[str, Any],
+        unknown: Collection[str] = (),
+    ) -> Detail | None:
+        """Why whoever may do such a task would refuse its metadata; computes for a moment.
+
+        `unknown` names the fields that have a value only later.
+        """
+        if self._input_checks is None:
+            return None
+        return self._input_checks.problem(task_type, agent_id, description, metadata, unknown)
+
+    def looks_at_input(self, task_type: str) -> bool:
+        """Whether `input_problem` may have something to say of tasks of this type."""
+        return self._input_checks is not None and task_type in self._input_checks.types
 
     def problems(self, task_type: str, agent_id: str | None) -> list[Detail]:
         """Why nobody could ever do a task of this type, pinned to this agent or to none."""
@@ -388,6 +411,10 @@ class Tasks:
         if waiting:
             dependencies.make_queued(connection, waiting, self._directory, now=clock.now())
         return len(waiting)
+
+
+def _invalid(wrong: list[Detail]) -> SutazaiError:
+    return SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=wrong)
 
 
 def _look(task_id: str, connection: Connection) -> _Seen | None:

@@ -285,7 +285,7 @@ def set_progress(
     return None if row is None else _moving(row)
 
 
-_WORK = select(
+_OF_WORK = (
     TASKS.c.task_id,
     TASKS.c.type,
     TASKS.c.description,
@@ -294,7 +294,15 @@ _WORK = select(
     TASKS.c.submitted_by,
     TASKS.c.created_at,
     TASKS.c.run_at,
-).where(_AMONG)
+)
+_WORK = select(*_OF_WORK).where(_AMONG)
+# In one select what `lock` and `work` say, by position: some columns are there twice.
+_LOCK_WITH_WORK = (
+    select(*_MOVING, *(column.label(f"of_work_{column.name}") for column in _OF_WORK))
+    .where(_AMONG)
+    .order_by(TASKS.c.task_id)
+    .with_for_update()
+)
 
 
 class Work(NamedTuple):
@@ -313,10 +321,30 @@ class Work(NamedTuple):
 def work(connection: Connection, task_ids: Sequence[str]) -> dict[str, Work]:
     """What to do for each of these tasks."""
     rows = connection.execute(_WORK, {"task_ids": task_ids})
-    return {
-        row[0]: Work(*row[:3], msgspec.json.decode(row[3]), *row[4:6], max(row[6], row[7] or 0))
-        for row in rows
-    }
+    return {row[0]: _work(row) for row in rows}
+
+
+def _work(row: Any) -> Work:
+    """What the columns of `_OF_WORK` hold."""
+    task_id, type_, description, metadata_text, request_id, submitted_by, created_at, run_at = row
+    return Work(
+        task_id,
+        type_,
+        description,
+        msgspec.json.decode(metadata_text),
+        request_id,
+        submitted_by,
+        max(created_at, run_at or 0),
+    )
+
+
+def lock_with_work(
+    connection: Connection, task_ids: Sequence[str]
+) -> dict[str, tuple[Moving, Work]]:
+    """As `lock`, with what to do for each."""
+    rows = connection.execute(_LOCK_WITH_WORK, {"task_ids": task_ids})
+    size = len(_MOVING)
+    return {row[0]: (_moving(row[:size]), _work(row[size:])) for row in rows}
 
 
 def task(row: Any) -> Task:

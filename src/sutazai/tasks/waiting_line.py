@@ -11,14 +11,29 @@ class Place:
     def __init__(self, agent_id: str) -> None:
         self.agent_id = agent_id
         self.queues: tuple[str, ...] = ()
-        self.woken = asyncio.Event()
+        self.is_woken = False
+        self._called = asyncio.Event()
+
+    def wake(self) -> None:
+        """There may be something to take."""
+        self.is_woken = True
+        self._called.set()
+
+    def end_wait(self) -> None:
+        """There is an answer, or no more to wait for; nothing for the next one to look after."""
+        self._called.set()
+
+    def begin(self) -> None:
+        """Wait anew."""
+        self.is_woken = False
+        self._called.clear()
 
     async def wait(self, seconds: float) -> bool:
-        """Until there may be something to take; False when there was nothing for so long."""
+        """Until it is woken or has its answer; False when there was nothing for so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self.woken.wait()
-        return self.woken.is_set()
+                await self._called.wait()
+        return self._called.is_set()
 
 
 class WaitingLine:
@@ -49,7 +64,7 @@ class WaitingLine:
         self._closed = True
         for places in list(self._by_agent.values()):
             for place in places:
-                place.woken.set()
+                place.wake()
 
     @contextlib.contextmanager
     def place(self, agent_id: str) -> Iterator[Place]:
@@ -68,9 +83,9 @@ class WaitingLine:
     def join(self, place: Place, queues: tuple[str, ...]) -> None:
         """Stand at the end of the line for these queues, not woken."""
         self._drop(place)
-        place.woken.clear()
+        place.begin()
         if self._closed:
-            place.woken.set()
+            place.wake()
         place.queues = queues
         for queue in queues:
             self._by_queue.setdefault(queue, {})[place] = None
@@ -78,7 +93,7 @@ class WaitingLine:
     def leave(self, place: Place) -> None:
         """Stand in no line; who was woken and leaves lets the next one look."""
         self._drop(place)
-        if place.woken.is_set():
+        if place.is_woken:
             self.wake(place.queues)
 
     def wake(self, queues: Iterable[str]) -> None:
@@ -88,13 +103,13 @@ class WaitingLine:
             if waiting:
                 place = next(iter(waiting))
                 self._drop(place)
-                place.woken.set()
+                place.wake()
 
     def wake_agent(self, agent_id: str) -> None:
         """An agent has room again, or is gone."""
         for place in self._by_agent.get(agent_id, ()):
             self._drop(place)
-            place.woken.set()
+            place.wake()
 
     def _drop(self, place: Place) -> None:
         for queue in place.queues:

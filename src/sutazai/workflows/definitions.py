@@ -1,5 +1,6 @@
 """What users do with workflows themselves: create, read, change, delete, plan."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from sutazai.workflows.model import (
     Workflow,
     WorkflowPage,
 )
+from sutazai.workflows.starting import description_of
 
 ScheduledBy = Callable[[Connection, str], list[str]]
 """The ids of the schedules that will still execute a workflow."""
@@ -89,7 +91,7 @@ class Definitions:
         replay: Replayable | None = None,
     ) -> Workflow:
         """Keep a new workflow; VALIDATION_ERROR with a detail for everything wrong with it."""
-        self.check(definition)
+        await self.check(definition)
 
         def make(connection: Connection) -> Workflow:
             workflow = _add(connection, definition, created_by)
@@ -103,12 +105,22 @@ class Definitions:
 
         return await self._database.run(unit)
 
-    def check(self, definition: Definition) -> None:
+    async def check(self, definition: Definition) -> None:
         """VALIDATION_ERROR with a detail for everything wrong with it by itself."""
+        await asyncio.to_thread(self._check, definition)
+
+    def _check(self, definition: Definition) -> None:
         wrong = graph.problems(definition)
         for number, step in enumerate(definition.steps):
             if step.type not in (APPROVAL, SUB_WORKFLOW):
-                for detail in self._tasks.problems(step.type, step.agent):
+                found = self._tasks.problems(step.type, step.agent)
+                if not found and step.metadata is not None:
+                    description = description_of(step, definition)
+                    given = {**step.metadata, **step.config}
+                    what = (step.type, step.agent, description, given, step.input.keys())
+                    unfit = self._tasks.input_problem(*what)
+                    found = [unfit] if unfit is not None else []
+                for detail in found:
                     wrong.append(Detail(f"steps.{number}.{detail.field}", detail.message))
         if wrong:
             raise _invalid([_with_step(definition, one) for one in wrong])
@@ -138,7 +150,7 @@ class Definitions:
 
     async def update(self, workflow_id: str, definition: Definition, *, origin: Origin) -> Workflow:
         """Make a new version; executions keep theirs."""
-        self.check(definition)
+        await self.check(definition)
 
         def unit(connection: Connection) -> Workflow:
             before = existing(workflow_id, connection, lock=True)

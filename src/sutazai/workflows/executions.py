@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from sutazai import clock
-from sutazai.database import Connection, Database
-from sutazai.errors import ErrorCode, SutazaiError, invalid, not_found
+from sutazai.database import Connection, Database, aside
+from sutazai.errors import Detail, ErrorCode, SutazaiError, invalid, not_found
 from sutazai.events import log
 from sutazai.events.hub import EventHub
 from sutazai.events.model import Origin
@@ -21,9 +21,11 @@ from sutazai.workflows.answering import Answer, AnsweredStep, answer, answer_all
 from sutazai.workflows.changes import new_execution, notice
 from sutazai.workflows.definitions import existing
 from sutazai.workflows.expressions import Budget
+from sutazai.workflows.foreseen import known_metadata
 from sutazai.workflows.model import (
     APPROVAL,
     SUB_WORKFLOW,
+    Definition,
     EventKey,
     Execution,
     ExecutionDetails,
@@ -35,6 +37,7 @@ from sutazai.workflows.model import (
     Step,
     StepStatus,
 )
+from sutazai.workflows.starting import description_of
 
 MOST_INPUT = 1024 * 1024
 """Characters of an execution's input."""
@@ -70,16 +73,39 @@ class Executions:
         origin: Origin,
         replay: Replayable | None = None,
     ) -> Execution:
-        """Begin a workflow in its newest version; when this returns it survives any crash."""
+        """Begin a workflow in its newest version; when this returns it survives any crash.
+
+        VALIDATION_ERROR for an input that is too large, or that a step would be refused with.
+        """
         if len(msgspec.json.encode(given)) > MOST_INPUT:
             raise invalid("input", f"Must be at most {MOST_INPUT} bytes of JSON.")
 
         def make(connection: Connection) -> Execution:
+            definition = existing(workflow_id, connection).definition
+            wrong = aside(connection, partial(self._unfit, definition, given))
+            if wrong:
+                raise SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=wrong)
             return self.add(
                 connection, workflow_id, given, submitted_by=submitted_by, origin=origin
             )
 
         return await self._run(make, replay)
+
+    def _unfit(self, definition: Definition, given: dict[str, Any]) -> list[Detail]:
+        """What steps would be refused for, as far as their metadata is known before any runs."""
+        found, budget = [], Budget()
+        for step in definition.steps:
+            if not self._tasks.looks_at_input(step.type):
+                continue
+            metadata = known_metadata(step, given, budget)
+            if metadata is None:
+                continue
+            name = description_of(step, definition)
+            wrong = self._tasks.input_problem(step.type, step.agent, name, metadata)
+            if wrong is not None:
+                message = f"Step {step.step_id!r} would be refused: {wrong.message}"
+                found.append(Detail(f"input.{wrong.field.removeprefix('metadata.')}", message))
+        return found
 
     def add(
         self,

@@ -49,7 +49,7 @@ class ForTasks:
         wrong = _misshapen(definition)
         if wrong:
             raise SutazaiError(ErrorCode.VALIDATION_ERROR, "Invalid input data", details=wrong)
-        self._definitions.check(definition)
+        await self._definitions.check(definition)
         return definition
 
     def steps_of(self, definition: Definition) -> Sequence[tuple[str, str | None]]:

@@ -13,6 +13,8 @@ from sutazai.workflows.expressions import Budget, ExpressionError, compiled, is_
 from sutazai.workflows.graph import STATUSES, Graph
 from sutazai.workflows.model import (
     MOST_ITEMS,
+    SUB_WORKFLOW,
+    Definition,
     EventKey,
     Execution,
     RunKey,
@@ -76,6 +78,18 @@ class Scope:
             return aside(self._connection, work)
         except ExpressionError as error:
             raise ExpressionError(f"{field}: {error}") from None
+
+    def check_input(self, step: Step, metadata: dict[str, Any]) -> None:
+        """ExpressionError where whoever may do the step's task would refuse its metadata."""
+        find = partial(
+            self._tasks.input_problem,
+            step.type,
+            step.agent,
+            description_of(step, self._graph.definition),
+            metadata,
+        )
+        if (wrong := aside(self._connection, find)) is not None:
+            raise ExpressionError(f"{wrong.field}: {wrong.message}")
 
     def _step(self, name: str, state: str) -> dict[str, Any]:
         position = self._graph.positions[name]
@@ -160,14 +174,22 @@ def metadata_of(
         name: scope.value_of(text, f"input.{name}", state, place)
         for name, text in step.input.items()
     }
-    return {**_base(step, execution), **values}
+    metadata = {**_base(step, execution), **values}
+    if step.type != SUB_WORKFLOW:
+        scope.check_input(step, metadata)
+    return metadata
+
+
+def description_of(step: Step, definition: Definition) -> str:
+    """What the step's task is called."""
+    return step.description or f"{definition.name}: step {step.step_id}"
 
 
 def draft_of(graph: Graph, step: Step, execution: Execution, metadata: dict[str, Any]) -> TaskDraft:
     """The step's task."""
     return TaskDraft(
         type=step.type,
-        description=step.description or f"{graph.definition.name}: step {step.step_id}",
+        description=description_of(step, graph.definition),
         metadata=metadata,
         agent=step.agent,
         timeout_seconds=step.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,

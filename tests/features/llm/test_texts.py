@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.api.server import ended, reached, serving, settings_for, submit
@@ -199,3 +200,50 @@ async def test_what_could_never_be_asked_is_refused_before_it_waits_for_a_model(
         assert (await server.user.get("/tasks")).json()["total"] == 0
         fine = await submit(server.user, "llm_prompt", metadata={"prompt": "Say hi."})
         assert fine["pending_reason"] == "no_model"
+
+
+async def test_a_workflow_is_refused_for_input_that_could_never_be_asked(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    settings = settings_for(data_dir, None, tmp_path)
+    async with serving(settings, roles=["developer"]) as server:
+        schema = {"type": "object"}
+
+        async def made(metadata: JSON | None, **expressions: str) -> httpx2.Response:
+            step = {"step_id": "a", "type": "extraction", "input": expressions}
+            step |= {} if metadata is None else {"metadata": metadata}
+            return await server.developer.post("/workflows", json={"name": "w", "steps": [step]})
+
+        refused = await made({"text": "t"})
+        assert refused.status_code == 422, refused.text
+        assert refused.json()["error"]["details"][0]["field"] == "steps.0.metadata.schema"
+        # What comes later is not known yet; what is there already is.
+        assert (await made({"text": "t"}, schema="input.schema")).status_code == 201
+        assert (await made({"max_tokens": 0}, text="input.t", schema="input.s")).status_code == 422
+
+        late = (await made(None)).json()["workflow_id"]
+        path = f"/workflows/{late}/execute"
+        refused = await server.developer.post(path, json={"input": {"text": "t"}})
+        assert refused.status_code == 422, refused.text
+        assert refused.json()["error"]["details"][0]["field"] == "input.schema"
+        given = {"input": {"text": "t", "schema": schema}}
+        assert (await server.developer.post(path, json=given)).status_code == 202
+
+        # What another step makes is looked at when the step begins, and not when a model comes.
+        steps = [
+            {"step_id": "a", "type": "ping", "metadata": {"text": ""}},
+            {
+                "step_id": "b",
+                "type": "extraction",
+                "depends_on": ["a"],
+                "metadata": {"schema": schema},
+                "input": {"text": "steps.a.output.text"},
+            },
+        ]
+        made_of = await server.developer.post("/workflows", json={"name": "w", "steps": steps})
+        assert made_of.status_code == 201, made_of.text
+        path = f"/workflows/{made_of.json()['workflow_id']}/execute"
+        begun = (await server.developer.post(path, json={})).json()["execution_id"]
+        over = await server.developer.get(f"/executions/{begun}", params={"wait": 20})
+        assert over.json()["status"] == "failed"
+        assert "`text` must be a text" in over.json()["steps"][1]["error"]["message"]

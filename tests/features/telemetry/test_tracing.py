@@ -149,6 +149,31 @@ async def test_a_trace_leads_on_into_agents_from_outside(traced: Traced) -> None
     assert [link.context.span_id for link in after.links] == [id_of(before)]
 
 
+async def test_an_attempt_that_nobody_ends_in_time_has_a_span_too(traced: Traced) -> None:
+    agent = await join(traced.server, "traced-02")
+    answer = await traced.server.admin.post(
+        "/tasks",
+        json={"type": agent.type, "description": "a test", "timeout_seconds": 0.2},
+        headers={"traceparent": PARENT},
+    )
+    given = await agent.claim_one(wait=20)
+    over = await ended(traced.server.admin, answer.json()["task_id"])
+    assert over["error"]["code"] == "TASK_TIMEOUT"
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = [one for one in traced.of_trace() if one.name == "process task"]
+            if found:
+                break
+            await asyncio.sleep(0.01)  # asks again; it is written once the end is kept
+    (one,) = found
+    assert given["traceparent"] == f"00-{TRACE}-{id_of(one):016x}-01"
+    assert parent_of(one) == id_of(traced.named(f"create {agent.type}"))
+    assert one.attributes is not None
+    assert one.attributes["error.type"] == "TASK_TIMEOUT"
+    assert one.attributes["gen_ai.agent.name"] == "traced-02"
+    assert (one.end_time or 0) - (one.start_time or 0) >= 200_000_000  # ns
+
+
 async def test_no_message_of_an_error_is_in_a_trace(traced: Traced) -> None:
     body = {"do": "crash"}
     assert await run(traced, type="obey", metadata=body, max_attempts=1) == "failed"

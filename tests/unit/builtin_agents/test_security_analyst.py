@@ -32,6 +32,6 @@ async def test_a_project_is_looked_at_as_a_whole(pool: AnalysisPool, tmp_path: P
     }
     assert {one["type"] for one in result["issues"]} == {"security"}
     assert result["by_weakness"]["CWE-502"] == 2
-    assert result["looked_at"] == {"python": 2, "template": 0, "configuration": 1}
+    assert result["looked_at"] == {"python": 2, "template": 0, "configuration": 1, "other": 0}
     assert context.told[-1][0] == 100
     assert context.told[-1][1]["issues_found"] == len(result["issues"])

@@ -165,9 +165,40 @@ async def test_of_other_languages_no_more_is_said_than_was_looked_for(
         "Found no secrets; nothing else is looked for in files that are not Python"
     )
     assert result["metrics"]["files_only_scanned"] == 1
+    reason = "JavaScript is not analysed, only searched for secrets"
+    assert result["not_analysed"] == [{"file": "a.js", "reason": reason}]
+    # A secret that was not asked for is none that is not there.
+    secret = 'const token = "ghp_' + "q7Xz" * 9 + '"\n'
+    asked = {"code": secret, "file": "a.js", "rules": ["performance"]}
+    result = await handled("code_review", pool, workspace, **asked)
+    assert result["summary"].startswith("Nothing but secrets is looked for")
     result = await handled("code_review", pool, workspace, file="good.py")
     assert result["metrics"]["files_only_scanned"] == 0
     assert result["summary"] == "Found no issues"
+
+
+async def test_code_in_other_languages_is_not_passed_over(
+    pool: AnalysisPool, workspace: Path
+) -> None:
+    for name in ("a.js", "b.js", "c.go", "notes.md"):
+        (workspace / "good").mkdir(exist_ok=True)
+        (workspace / "good" / name).write_text("eval(x)\n")
+    (workspace / "good" / "d.py").write_text("VALUE = 1\n")
+    agents = (CodeReviewer, SecurityAnalyst)
+    for agent in agents:
+        made = agent(pool=pool, code=CodeInput(workspace=str(workspace)))
+        whole = await made.handle(assigned("security_analysis", {"file": "good"}), Context())
+        assert whole["summary"] == (
+            "Found no issues; not analysed, but for secrets, were files of code: "
+            "2 of JavaScript, 1 of Go"
+        )
+        assert [one["file"] for one in whole["not_analysed"]] == [
+            "/good/a.js",
+            "/good/b.js",
+            "/good/c.go",
+        ]
+        alone = await made.handle(assigned("security_analysis", {"file": "good/a.js"}), Context())
+        assert alone["summary"].startswith("Found no secrets; nothing else is looked for")
 
 
 async def test_where_there_is_no_python_no_costs_are_found_not_to_be_there(

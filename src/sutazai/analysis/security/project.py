@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 
 import msgspec
 
@@ -37,7 +38,7 @@ def deepen(request: DeepenRequest) -> Deepened:
     sources = {source.file: source for source in take(request.what).sources}
     modules = _parsed(sources)
     raws: dict[str, list[RawFinding]] = defaultdict(list)
-    looked_at = dict.fromkeys(("python", "template", "configuration"), 0)
+    looked_at = dict.fromkeys(("python", "template", "configuration", "other"), 0)
     for file, source in sources.items():
         if file in modules:
             looked_at["python"] += 1
@@ -47,7 +48,7 @@ def deepen(request: DeepenRequest) -> Deepened:
             raws[file] += scan_template(source)
         elif not source.is_python:
             here = list(_configuration(source))
-            looked_at["configuration"] += 1
+            looked_at["configuration" if is_configuration(source.file) else "other"] += 1
             raws[file] += here
     for found in (find_flows(modules), find_open_routes(modules)):
         for file, more in found.items():
@@ -60,6 +61,18 @@ def deepen(request: DeepenRequest) -> Deepened:
         suppressed += accepted
     findings.sort(key=lambda one: one.sort_key)
     return Deepened(findings=findings, suppressed=suppressed, looked_at=looked_at)
+
+
+_CONFIGURES = frozenset(
+    (".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".json", ".env", ".properties", ".tf")
+)
+
+
+def is_configuration(file: str) -> bool:
+    """Whether a file's name says that it configures something."""
+    path = PurePosixPath(file.lower())
+    named = path.name.startswith((".env", "dockerfile", "containerfile"))
+    return named or path.suffix in _CONFIGURES or path.suffix == ".dockerfile"
 
 
 def _configuration(source: Source) -> Iterator[RawFinding]:
