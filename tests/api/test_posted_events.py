@@ -9,7 +9,16 @@ import httpx2
 import pytest
 
 from tests.api.server import JSON, Server, error_of, wrong_fields
-from tests.api.workflows import begun, by_step, over, statuses, step, step_reached
+from tests.api.workflows import (
+    begun,
+    by_step,
+    created,
+    executed,
+    over,
+    statuses,
+    step,
+    step_reached,
+)
 
 
 def asks(step_id: str, event_type: str, *depends_on: str, by: str | None = None) -> JSON:
@@ -180,6 +189,30 @@ async def test_an_event_for_too_many_steps_answers_none(server: Server) -> None:
     assert len(posted.json()["answered"]) == 3
     assert (await over(server.developer, few))["status"] == "completed"
     await server.developer.delete(f"/executions/{execution_id}")
+
+
+async def test_an_event_that_would_begin_too_much_together_answers_none(server: Server) -> None:
+    event_type = own_type()
+    # Each takes most of what one expression may, and one execution half of what begins
+    # together may.
+    costly = "input.all[?@ == 'x' && @ == 'y']"
+    workflow_id = await created(
+        server.developer,
+        asks("ask", event_type),
+        *(step(f"s{number}", "ask", metadata={}, when=costly) for number in range(6)),
+    )
+    ids = [await executed(server.developer, workflow_id, all=["x"] * 4_000) for _ in range(2)]
+    answer = await post(server.developer, event_type, data={"approved": True})
+    assert "too much together" in error_of(answer, 409, "CONFLICT")["message"]
+    for execution_id in ids:
+        shown = (await server.developer.get(f"/executions/{execution_id}")).json()
+        assert statuses(shown)["ask"] == "waiting"
+    approve = f"/executions/{ids[0]}/steps/ask/approve"
+    assert (await server.developer.post(approve, json={"approved": True})).status_code == 200
+    posted = await post(server.developer, event_type, data={"approved": True})
+    assert [one["execution_id"] for one in posted.json()["answered"]] == ids[1:]
+    for execution_id in ids:
+        assert (await over(server.developer, execution_id))["status"] == "completed"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def words(text: str) -> frozenset[str]:
 _FUNCTIONS = words("""
     ast.literal_eval bisect.bisect bisect.bisect_left bisect.insort collections.Counter
     collections.OrderedDict collections.defaultdict collections.deque contextlib.closing
-    contextlib.suppress copy.copy copy.deepcopy datetime.datetime.now decimal.Decimal
+    copy.copy copy.deepcopy datetime.datetime.now decimal.Decimal
     defusedxml.ElementTree.fromstring defusedxml.ElementTree.parse flask.abort flask.jsonify
     flask.render_template hashlib.blake2b hashlib.pbkdf2_hmac hashlib.scrypt hashlib.sha256
     hashlib.sha384 hashlib.sha3_256 hashlib.sha3_512 hashlib.sha512 hmac.compare_digest hmac.new

@@ -3,9 +3,9 @@
 A finding that is gone is proof of a repair only where what was found could not merely have moved
 out of sight. So of everything that hides what a program does, a repaired file may hold no more
 than it did: names that are looked up by text, calls of what is not named, functions handed on as
-values, values spelled out piece by piece, new functions, modules that nobody knows here. What it
-newly calls must be known to be harmless (`calling`). What this costs is some good repairs; what it
-keeps out is a vulnerability that nobody sees any more.
+values, values spelled out piece by piece, new functions, modules that nobody knows here, errors
+that are caught and forgotten. What it newly calls must be known to be harmless (`calling`). What
+this costs is some good repairs; what it keeps out is a vulnerability that nobody sees any more.
 """
 
 import ast
@@ -104,6 +104,10 @@ def _unseen(node: ast.AST) -> Iterator[str]:
         case ast.Lambda() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             yield "a function or class"
             yield from ("a decorator" for _ in getattr(node, "decorator_list", ()))
+        case ast.ExceptHandler() if all(map(_is_nothing, node.body)):
+            yield "an error that is swallowed"
+        case ast.Name(id="suppress") | ast.Attribute(attr="suppress"):
+            yield "an error that is swallowed"
         case ast.Global() | ast.Nonlocal():
             yield "a name of elsewhere"
         case ast.Attribute(value=ast.Constant() | ast.JoinedStr(), attr="join"):
@@ -114,6 +118,15 @@ def _unseen(node: ast.AST) -> Iterator[str]:
             yield "an address that is not encrypted"
         case ast.expr() if _is_spelled_out(node):
             yield "a constant that is spelled out in pieces"
+
+
+def _is_nothing(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Pass() | ast.Continue() | ast.Break() | ast.Return(value=None):
+            return True
+        case ast.Expr(value=ast.Constant()) | ast.Return(value=ast.Constant(value=None)):
+            return True
+    return False
 
 
 def _is_spelled_out(node: ast.expr) -> bool:

@@ -26,7 +26,7 @@ _BY_SUFFIX = {
     "SQL": ".sql",
     "Vue": ".vue",
     "Svelte": ".svelte",
-    "notebooks": ".ipynb",
+    "Jupyter Notebook": ".ipynb",
 }
 _LANGUAGES = {
     suffix: language for language, several in _BY_SUFFIX.items() for suffix in several.split()

@@ -78,6 +78,10 @@ def sarif_log(
                         _notification(item, "note", "Not analysed")
                         for item in result.get("not_analysed") or ()
                     ),
+                    *(
+                        _notification(item, "note", "Skipped")
+                        for item in result.get("skipped") or ()
+                    ),
                 ],
             }
         ],

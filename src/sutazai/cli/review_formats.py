@@ -23,10 +23,9 @@ def _below_root(result: Mapping[str, Any]) -> dict[str, Any]:
         return [{**item, "file": _rooted(item["file"])} for item in items]
 
     after = {**result, "issues": moved(result["issues"]), "unparsed": moved(result["unparsed"])}
-    if result.get("not_analysed"):
-        after["not_analysed"] = moved(result["not_analysed"])
-    if result.get("dismissed"):
-        after["dismissed"] = moved(result["dismissed"])
+    for listed in ("not_analysed", "skipped", "dismissed"):
+        if result.get(listed):
+            after[listed] = moved(result[listed])
     if result.get("baseline"):
         parts = {name: moved(result["baseline"][name]) for name in ("unchanged", "absent")}
         after["baseline"] = {**result["baseline"], **parts}
@@ -57,9 +56,10 @@ def annotations(result: Mapping[str, Any]) -> list[str]:
     for item in result["unparsed"]:
         place = {"file": item["file"], "line": item["line"], "title": "not parsed"}
         lines.append(_command("warning", place, item["reason"]))
-    for item in result.get("not_analysed") or ():
-        place = {"file": item["file"], "title": "not analysed"}
-        lines.append(_command("notice", place, item["reason"]))
+    for listed, title in (("not_analysed", "not analysed"), ("skipped", "skipped")):
+        for item in result.get(listed) or ():
+            place = {"file": item["file"], "title": title}
+            lines.append(_command("notice", place, item["reason"]))
     return lines
 
 

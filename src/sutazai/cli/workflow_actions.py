@@ -261,7 +261,11 @@ def post_event(
     url: str | None,
 ) -> None:
     """Post it, and say which steps it has answered."""
-    said = object_of(data, None) | {"approved": approved}
+    said = object_of(data, None)
+    for name, option in (("approved", "--refuse"), ("comment", "--comment")):
+        if name in said:
+            raise Failure(f"--data {name}: say it with {option}, or leave it out.")
+    said["approved"] = approved
     if comment:
         said["comment"] = comment
     with connect(url) as client:

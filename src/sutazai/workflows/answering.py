@@ -13,6 +13,7 @@ from sutazai.events.model import Origin
 from sutazai.workflows import finding_store, store
 from sutazai.workflows.advancing import Advancer
 from sutazai.workflows.changes import Change, approval_key, notice
+from sutazai.workflows.expressions import Budget
 from sutazai.workflows.graph import event_type_problem
 from sutazai.workflows.model import EventKey, Execution, StepError, StepStatus
 from sutazai.workflows.starting import MOST_CORRELATION_ID
@@ -85,6 +86,7 @@ def answer_all(
         raise SutazaiError(ErrorCode.CONFLICT, message)
     advancer.lock_first(connection, {one.execution_id for one in found})
     answered = []
+    budget = Budget()
     for execution_id, before in found:
         execution = store.get_execution(connection, execution_id, lock=True)
         if execution is None:
@@ -93,7 +95,13 @@ def answer_all(
         now = store.runs(connection, execution_id, positions=[before.position], item=-1)
         if [one.event for one in now] != [event]:
             continue
-        if answer(connection, advancer, execution, before.position, said):
+        if answer(connection, advancer, execution, before.position, said, budget):
+            if budget.left < 0 and len(found) > 1:
+                message = (
+                    f"What {len(found)} steps wait for would begin too much together; none was "
+                    "answered. Give them correlation ids, or answer them by their executions."
+                )
+                raise SutazaiError(ErrorCode.CONFLICT, message)
             graph = advancer.graph(connection, execution.workflow_id, execution.version)
             step_id = graph.steps[before.position].step_id
             answered.append(AnsweredStep(execution_id, execution.workflow_id, step_id))
@@ -105,7 +113,12 @@ def answer_all(
 
 
 def answer(
-    connection: Connection, advancer: Advancer, execution: Execution, position: int, said: Answer
+    connection: Connection,
+    advancer: Advancer,
+    execution: Execution,
+    position: int,
+    said: Answer,
+    budget: Budget | None = None,
 ) -> bool:
     """Inside a unit that has locked it: end a step that waits for a person; whether it did."""
     if execution.status.is_final or execution.state[position] != "w":
@@ -131,5 +144,5 @@ def answer(
     )
     log.append(connection, [told], now=clock.now())
     run = msgspec.structs.replace(run, value=said.output)
-    advancer.runs_ended(connection, execution, [(run, change)])
+    advancer.runs_ended(connection, execution, [(run, change)], budget)
     return True

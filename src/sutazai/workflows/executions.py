@@ -360,7 +360,7 @@ class Executions:
         """Answer every approval step that waits for this event, of whichever execution.
 
         VALIDATION_ERROR for an event that can answer none; NOT_FOUND where none waits for it;
-        CONFLICT where more than `MOST_ANSWERED` do.
+        CONFLICT where more than `MOST_ANSWERED` do, or their answers would begin too much together.
         """
         said = answer_of(event, data, user_id, origin)
 

@@ -202,6 +202,7 @@ def test_sarif_is_a_log_that_code_scanning_takes(run: Run, project: Path) -> Non
 def test_github_gets_an_annotation_for_each_finding(run: Run, project: Path) -> None:
     (project / "app" / "odd,name.py").write_text(EVAL)
     (project / "app" / "page.js").write_text("eval(location.hash)\n")
+    (project / "app" / "link.py").symlink_to("broken.py")
     result = run("review", "-q", "app", "--format", "github")
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
@@ -213,6 +214,7 @@ def test_github_gets_an_annotation_for_each_finding(run: Run, project: Path) -> 
     assert any("file=app/odd%2Cname.py" in line for line in lines)
     assert any("title=not parsed" in line for line in lines)
     assert any(line.startswith("::notice file=app/page.js,title=not analysed::") for line in lines)
+    assert "::notice file=app/link.py,title=skipped::a symbolic link" in lines
 
 
 def test_since_needs_a_server_that_remembers(run: Run, project: Path) -> None:

@@ -117,6 +117,11 @@ def test_an_event_is_posted_from_the_command_line(logged_in: Run, folder: Path) 
     assert "sutazai workflow post-event cli.decided --correlation-id C-7" in shown
     nobody = logged_in("workflow", "post-event", "cli.decided")
     assert (nobody.exit_code, "No approval step waits" in nobody.stderr) == (2, True)
+    # What is refused in one place is not approved by another.
+    twice = logged_in(
+        "workflow", "post-event", "cli.decided", "--correlation-id", "C-7", "--data", "approved=no"
+    )
+    assert (twice.exit_code, "--refuse" in twice.stderr) == (2, True)
     said = ("--correlation-id", "C-7", "--refuse", "--comment", "no", "--data", "n=[1]")
     posted = logged_in("workflow", "post-event", "cli.decided", *said)
     assert posted.stdout == f"{execution_id} ask\n"

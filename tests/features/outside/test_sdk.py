@@ -149,6 +149,49 @@ def test_failures_crashes_and_answers_that_are_none(client: SutazAIClient) -> No
         assert "int" in error["message"]
 
 
+def test_what_cannot_be_said_as_it_is_ends_the_task_all_the_same(client: SutazAIClient) -> None:
+    agent = Agent("inept-01", client=client, capacity=8)
+    results = {"set": {1}, "not a number": float("nan"), "half a character": "\ud800"}
+    failures = {
+        "long": TaskFailed("x" * 30_000, code="TOO_LONG"),
+        "empty": TaskFailed(""),
+        "NUL": TaskFailed("a\0b\ud800c", code="ODD"),
+        "bad code": TaskFailed("full", code="out of disk"),
+    }
+
+    @agent.task("inept")
+    def inept(assignment: Assignment) -> dict[str, object]:
+        how = assignment.description
+        if how in failures:
+            raise failures[how]
+        if how == "progress":
+            assignment.progress(50, seen={1})  # type: ignore[arg-type]  # on purpose
+        return {"value": results.get(how)}
+
+    def error_of(task_id: str) -> tuple[str, str]:
+        task = client.wait_for_task(task_id, PATIENCE)
+        assert task["attempt"] == 1
+        return task["error"]["code"], task["error"]["message"]
+
+    with working(agent):
+        until(lambda: is_online(client, "inept-01"))
+        tasks = {how: client.create_task("inept", how)["task_id"] for how in (*results, *failures)}
+        for how in results:
+            code, message = error_of(tasks[how])
+            assert (code, message.split(":")[0]) == (
+                "INTERNAL_ERROR",
+                "The agent's result is no JSON",
+            )
+        assert error_of(tasks["long"]) == ("TOO_LONG", "x" * 20_000)
+        assert error_of(tasks["empty"]) == ("VALIDATION_ERROR", "The agent gave no reason.")
+        assert error_of(tasks["NUL"]) == ("ODD", "a?b?c")
+        assert error_of(tasks["bad code"]) == ("INTERNAL_ERROR", "out of disk: full")
+        # A counter that is none is the function's own error, and not the agent's end.
+        wrong = client.create_task("inept", "progress", max_attempts=1)["task_id"]
+        assert "TypeError" in client.wait_for_task(wrong, PATIENCE)["error"]["message"]
+        assert done(client, client.create_task("inept", "fine")["task_id"]) == {"value": None}
+
+
 def test_a_cancelled_task_stops_its_function(client: SutazAIClient) -> None:
     agent = Agent("stoppable-01", client=client, capacity=2)
     begun = threading.Barrier(3)

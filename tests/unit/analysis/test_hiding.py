@@ -28,6 +28,7 @@ LINES = {
     "tls": 'requests.get("https://example.com", verify=False, timeout=5)',
     "mode": 'os.chmod("x", 0o777)',
     "path": 'open("/srv/" + host).read()',
+    "errors": "db.get(host).name",
 }
 HOSTILE = {
     "shell": [
@@ -113,6 +114,12 @@ HOSTILE = {
         "os.chmod('x', int('777', 8))",
         "os.umask(0)",
     ],
+    "errors": [
+        "try:\n        db.get(host).name\n    except AttributeError:\n        pass",
+        "try:\n        db.get(host).name\n    except AttributeError:\n        return None",
+        "import contextlib; with contextlib.suppress(AttributeError):\n        db.get(host).name",
+        "from contextlib import suppress; with suppress(Exception):\n        db.get(host).name",
+    ],
     "path": [
         'o = open; o("/srv/" + host).read()',
         'os.open("/srv/" + host, 0)',
@@ -147,6 +154,10 @@ HONEST = {
         'requests.get("https://example.com", verify=True, timeout=5)',
     ],
     "mode": ['os.chmod("x", 0o600)'],
+    "errors": [
+        "found = db.get(host); found.name if found else 0",
+        "try:\n        db.get(host).name\n    except AttributeError:\n        return 0",
+    ],
     "path": [
         (
             'full = os.path.realpath(os.path.join("/srv", os.path.basename(host)))\n'

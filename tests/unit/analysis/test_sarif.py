@@ -87,6 +87,7 @@ def test_states_and_suppressions_tell_what_is_new_known_gone_and_dismissed() -> 
         "baseline": {"unchanged": [issue("same")], "absent": [issue("gone")]},
         "unparsed": [{"file": "/broken.py", "line": 1, "reason": "invalid syntax"}],
         "not_analysed": [{"file": "/a.js", "reason": "JavaScript is not analysed"}],
+        "skipped": [{"file": "/big.py", "reason": "larger than 2,097,152 bytes"}],
         "repository": {"url": "https://example.org/r", "branch": "main", "commit": "a" * 40},
         "external": [
             {
@@ -117,7 +118,8 @@ def test_states_and_suppressions_tell_what_is_new_known_gone_and_dismissed() -> 
     assert log["runs"][0]["versionControlProvenance"][0]["revisionId"] == "a" * 40
     assert log["runs"][1]["tool"]["driver"]["name"] == "other"
     told = log["runs"][0]["invocations"][0]["toolExecutionNotifications"]
-    assert [one["level"] for one in told] == ["warning", "note"]
+    assert [one["level"] for one in told] == ["warning", "note", "note"]
+    assert told[-1]["message"]["text"] == "Skipped: larger than 2,097,152 bytes"
 
 
 def test_a_proven_patch_becomes_a_fix() -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import inspect
+import json
 import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,6 +25,9 @@ _PROGRESS_SECONDS = 0.25
 _USUAL_LEASE = 10.0
 # The key is void, or the agent was deleted.
 _UNWANTED = frozenset({401, 403, 404})
+# As the server takes a failure's.
+_CODE = re.compile("[A-Z][A-Z0-9_]{0,31}")
+_MOST_MESSAGE = 20_000
 _SHORTEST_BEAT, _LONGEST_BEAT = 0.3, 5.0
 
 Work = Callable[[Assignment], dict[str, Any] | Awaitable[dict[str, Any] | None] | None]
@@ -269,7 +274,7 @@ class Agent:
             _logger.warning("%s: %s", assignment.task_id, error.message)
         except SutazAIError as error:
             _logger.warning("%s: the server refused the report: %s", assignment.task_id, error)
-            why = {"error": {"message": f"The agent's report was refused: {error.message}"}}
+            why = {"error": {"message": f"The agent's report was refused: {error}"[:_MOST_MESSAGE]}}
             with contextlib.suppress(SutazAIError):
                 await door.report(assignment.assignment_id, "fail", why)
 
@@ -280,8 +285,7 @@ class Agent:
                 raise TaskFailed(f"{self.agent_id} has no function for {assignment.type!r}.")
             result = await _call(work, assignment)
         except TaskFailed as error:
-            said = {"code": error.code, "message": error.message, "retryable": error.retryable}
-            return "fail", {"error": said}
+            return "fail", {"error": _said(error)}
         except (Exception, SystemExit) as error:
             _logger.exception("%s: the attempt crashed.", assignment.task_id)
             message = f"The attempt crashed: {type(error).__name__}."
@@ -289,7 +293,26 @@ class Agent:
         if result is not None and not isinstance(result, dict):
             message = f"The agent's result is not a dictionary but {type(result).__name__}."
             return "fail", {"error": {"message": message}}
+        try:
+            json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            said = TaskFailed(f"The agent's result is no JSON: {error}", code="INTERNAL_ERROR")
+            return "fail", {"error": _said(said)}
         return "complete", {"result": result or {}}
+
+
+def _said(failure: TaskFailed) -> dict[str, Any]:
+    """A failure as the server takes it: none may get lost for how it is put."""
+    code, message = str(failure.code), str(failure.message)
+    if not _CODE.fullmatch(code):
+        code, message = "INTERNAL_ERROR", f"{code}: {message}"
+    # Neither lone surrogates nor NUL can be kept.
+    message = message.encode("utf-8", "replace").decode().replace("\0", "?")[:_MOST_MESSAGE]
+    return {
+        "code": code,
+        "message": message or "The agent gave no reason.",
+        "retryable": bool(failure.retryable),
+    }
 
 
 async def _call(work: Work, assignment: Assignment) -> Any:

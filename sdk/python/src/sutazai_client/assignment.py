@@ -64,7 +64,8 @@ class Assignment:
         if self.cancelled:
             raise Cancelled
         with self._lock:
-            self._newest = {**(self._newest or {}), **counters, "progress": int(percent)}
+            said = {name: int(value) for name, value in counters.items()}
+            self._newest = {**(self._newest or {}), **said, "progress": int(percent)}
 
     def take_progress(self) -> dict[str, int] | None:
         """For the agent: what was said since it last asked."""

@@ -29,6 +29,8 @@ def find_failing(file: File, line: int, frame: Frame, failure: Failure) -> Faili
     if statement is None:
         return None
     expressions = list(own_expressions(statement))
+    if isinstance(statement, ast.AugAssign):
+        expressions.insert(0, _operation(statement))
     marked = _marked(file, line, frame, expressions)
     expression = marked if marked is not None else _told(failure, expressions)
     if marked is not None:
@@ -39,6 +41,14 @@ def find_failing(file: File, line: int, frame: Frame, failure: Failure) -> Faili
     return Failing(
         statement=statement, expression=expression, culprit=_culprit(failure, statement, expression)
     )
+
+
+def _operation(statement: ast.AugAssign) -> ast.BinOp:
+    """What `a += b` computes, as the expression that it is without the assignment."""
+    target = ast.parse(ast.unparse(statement.target), mode="eval").body
+    ast.copy_location(target, statement.target)
+    operation = ast.BinOp(target, statement.op, statement.value)
+    return ast.copy_location(operation, statement)
 
 
 def _marked(

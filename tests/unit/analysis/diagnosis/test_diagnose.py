@@ -164,6 +164,36 @@ def test_the_failing_expression_is_named(tmp_path: Path) -> None:
     assert made.suspects[0].line == 2
 
 
+@pytest.mark.parametrize(
+    ("line", "expression", "culprit", "kind"),
+    [
+        ("result += price(item)", "result + price(item)", "price(item)", "may-be-none"),
+        ("result /= count(item)", "result / count(item)", "count(item)", "zero"),
+    ],
+)
+def test_what_an_augmented_assignment_computes_is_looked_at(
+    tmp_path: Path, line: str, expression: str, culprit: str, kind: str
+) -> None:
+    made = diagnosed(
+        tmp_path,
+        f"""
+        def price(item):
+            return item.get("price")
+        def count(item):
+            return 0
+        def total(items):
+            result = 0
+            for item in items:
+                {line}
+            return result
+        total([{{"price": 1}}, {{}}])
+        """,
+    )
+    assert made.failing is not None
+    assert (made.failing.expression, made.failing.culprit) == (expression, culprit)
+    assert kind in [one.kind for one in made.suspects], made.suspects
+
+
 def test_a_mutable_default_is_suspected(tmp_path: Path) -> None:
     made = diagnosed(
         tmp_path,

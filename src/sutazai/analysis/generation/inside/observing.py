@@ -11,7 +11,7 @@ import tempfile
 import traceback
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from sutazai.analysis.generation.inside.forks import (
 )
 from sutazai.analysis.generation.inside.tracing import Tracer
 from sutazai.analysis.generation.inside.values import MODULE
+from sutazai.analysis.generation.inside.watching import Watch
 
 _MOST_YIELDED = 20
 _FEW_YIELDED = 5
@@ -139,22 +140,32 @@ def staged(module: types.ModuleType) -> Iterator[Namespace]:
 
 
 class Observer:
-    """Observes cases against one loaded module; `raise_lines` are those of `raise` statements."""
+    """Observes cases against one loaded module; `raise_lines` are those of `raise` statements.
+
+    With a `watch`, a case that does what it refuses is discarded.
+    """
 
     def __init__(
-        self, module: types.ModuleType, filename: str, raise_lines: set[int], seconds: float
+        self,
+        module: types.ModuleType,
+        filename: str,
+        raise_lines: set[int],
+        seconds: float,
+        watch: Watch | None = None,
     ) -> None:
         self._module = module
         self.filename = filename
         self._raise_lines = raise_lines
         self._builtins = Builtins()
         self._seconds = seconds
+        self._watch = watch
 
     def observe(self, script: Script) -> dict[str, Any]:
         """JSON: `arcs` and either `lines` of a check with `told`, or why there is none."""
         tracer = Tracer(self.filename)
         try:
-            with staged(self._module) as names:
+            watched = self._watch.on() if self._watch else nullcontext()
+            with staged(self._module) as names, watched:
                 told = self._run(script, names, tracer)
             self._must_not_spoil()
         except Discarded as reason:
@@ -205,6 +216,8 @@ class Observer:
         """Discard a case after which what comes later would not be as it was."""
         if replaced := self._builtins.restored():
             raise Discarded(f"it replaces Python's own {replaced[0]}")
+        if self._watch and self._watch.refused:
+            raise Discarded(self._watch.refused)
         if has_children():
             raise Discarded("it starts a process and leaves it behind")
 

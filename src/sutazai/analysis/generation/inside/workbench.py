@@ -18,6 +18,7 @@ from sutazai.analysis.generation.inside.reading import Reading, read
 from sutazai.analysis.generation.inside.rendering import Rendered, Renderer
 from sutazai.analysis.generation.inside.selecting import Chosen, grouped, most_tests
 from sutazai.analysis.generation.inside.subject import Subject
+from sutazai.analysis.generation.inside.watching import Watch
 
 IMPORTED = "imported"
 """What is sent when the module has been imported."""
@@ -66,12 +67,13 @@ class Workbench:
         self.reading = reading = read(Path(wanted.path).read_text("utf-8-sig"))
         is_taken = wanted.module.partition(".")[0] in sys.modules
         blocked = reading.accelerators
+        watch = Watch(wanted.roots) if wanted.proposals else None
         seconds = self.at(_IMPORT) - time.monotonic()
         module = load(wanted.module, wanted.path, wanted.roots, blocked, seconds)
         send(IMPORTED)
         self.subject = Subject(reading, module)
         self.targets = [one for one in self.subject.targets() if wanted.means(one.qualname)]
-        observer = Observer(module, wanted.path, _raise_lines(reading), _CASE_SECONDS)
+        observer = Observer(module, wanted.path, _raise_lines(reading), _CASE_SECONDS, watch)
         self.explorer = Explorer(self.subject, self.targets, observer, wanted.parallel)
         self.killer = Killer(module, reading, wanted.path, wanted.parallel)
         self._renderer = Renderer(wanted.module, set(reading.state), blocked, is_taken=is_taken)
