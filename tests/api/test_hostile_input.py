@@ -222,6 +222,6 @@ async def test_a_very_long_query_is_refused_not_crashed_on(server: Server) -> No
 
 async def test_the_server_is_well_after_all_this(server: Server) -> None:
     health = (await server.anonymous.get("/health")).json()
-    assert health["status"] == "healthy"
+    assert health["status"] == "healthy", health
     task = await submit(server.user)
     assert (await ended(server.user, task["task_id"]))["status"] == "completed"

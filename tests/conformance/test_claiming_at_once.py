@@ -24,11 +24,15 @@ class Commits:
         pass
 
 
-async def _enqueue_unseen(rig: Rig, key: str, priority: int) -> None:
-    """Add a job whose signal is lost."""
+async def _enqueue_unseen(rig: Rig, **priorities: int) -> None:
+    """Add jobs, in this order and at once, whose signal is lost."""
+    added = [
+        NewJob(key=key, kind="k", queue="q", priority=priority)
+        for key, priority in priorities.items()
+    ]
 
     def unit(connection: Connection) -> None:
-        store.enqueue(connection, [NewJob(key=key, kind="k", queue="q", priority=priority)])
+        store.enqueue(connection, added)
         take_signals(connection)
 
     await rig.database.run(unit)
@@ -58,8 +62,7 @@ async def test_what_is_more_urgent_or_older_is_not_overtaken(rig: Rig) -> None:
     await rig.worker(capacity=1)
     await rig.enqueue("before")
     await rig.until_ended("before")
-    await _enqueue_unseen(rig, "older", 5)
-    await _enqueue_unseen(rig, "urgent", 9)
+    await _enqueue_unseen(rig, older=5, urgent=9)
     await rig.enqueue("newest")
     await rig.until_ended("urgent", "older", "newest")
     assert [one.key for one in rig.of("started")] == ["before", "urgent", "older", "newest"]

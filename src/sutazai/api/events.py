@@ -1,11 +1,11 @@
 """`/events`: the log, which is also the audit trail, read by pages or as a live stream."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from sutazai import clock
@@ -34,6 +34,8 @@ from sutazai.events.streams import checked_patterns
 from sutazai.identity.model import Principal
 from sutazai.identity.service import TICKET_SECONDS
 from sutazai.identity.tokens import digest, unauthorized
+from sutazai.workflows.answering import MOST_COMMENT
+from sutazai.workflows.graph import EVENT_TYPE, MOST_EVENT_TYPE
 from sutazai.workflows.model import EventKey
 from sutazai.workflows.starting import MOST_CORRELATION_ID
 
@@ -75,20 +77,29 @@ async def list_events(
     )
 
 
+class EventData(BaseModel):
+    """What the steps get as their output, `by` added; together at most 64 KiB of JSON."""
+
+    model_config = ConfigDict(extra="allow")
+
+    approved: Annotated[
+        bool, Field(strict=True, description="whether the steps that wait may go on")
+    ]
+    comment: Annotated[str, Field(max_length=MOST_COMMENT), Clean] = ""
+
+
 class EventRequest(Input):
     """An event from outside, for the steps that wait for it."""
 
-    event_type: Annotated[str, Field(min_length=1, max_length=64), Clean]
+    # The pattern is checked with what says more than that it does not match.
+    event_type: Annotated[
+        str,
+        Field(min_length=1, max_length=MOST_EVENT_TYPE, json_schema_extra={"pattern": EVENT_TYPE}),
+    ]
     correlation_id: (
         Annotated[str, Field(min_length=1, max_length=MOST_CORRELATION_ID), Clean] | None
     ) = None
-    data: Annotated[
-        dict[str, Any],
-        Field(
-            description="`approved` (required): whether the step may go on; `comment`; and what "
-            "else is to be in the step's output; 64 KiB together"
-        ),
-    ]
+    data: EventData
 
 
 @router.post(
@@ -114,7 +125,7 @@ async def post_event(
     event = EventKey(body.event_type, body.correlation_id)
     answered = await services.workflows.executions.post_event(
         event,
-        body.data,
+        body.data.model_dump(exclude_unset=True),
         user_id=principal.user_id,
         origin=origin_of(request, principal),
         replay=replay,

@@ -241,16 +241,19 @@ def _neighbours(number: int, step: Step, positions: Mapping[str, int]) -> list[D
     return found
 
 
-_EVENT_TYPE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
-_LONGEST_EVENT_TYPE = 64
+EVENT_TYPE = r"^[a-z0-9_]+(\.[a-z0-9_]+)*$"
+"""The form of an event type that can be posted."""
+
+MOST_EVENT_TYPE = 64
+
 _OWN_EVENTS = frozenset(event.name for event in EVENT_TYPES)
 
 
 def event_type_problem(name: str) -> str | None:
     """Why no event of this type can be posted."""
-    if len(name) > _LONGEST_EVENT_TYPE or not _EVENT_TYPE.fullmatch(name):
+    if len(name) > MOST_EVENT_TYPE or not re.fullmatch(EVENT_TYPE, name):
         return (
-            f"Must be at most {_LONGEST_EVENT_TYPE} lower-case letters, digits and underscores, in "
+            f"Must be at most {MOST_EVENT_TYPE} lower-case letters, digits and underscores, in "
             "words with dots between them, as `change.decided`"
         )
     if name in _OWN_EVENTS:

@@ -243,7 +243,7 @@ class WorkflowMutation:
         replay = replayable(info, request, idempotency_key)
         answered = await context.services.workflows.executions.post_event(
             EventKey(request.event_type, request.correlation_id),
-            request.data,
+            request.data.model_dump(exclude_unset=True),
             user_id=context.principal.user_id,
             origin=context.origin,
             replay=replay,
