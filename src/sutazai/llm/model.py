@@ -190,6 +190,7 @@ class BudgetExceeded(ModelProblem):
         said = " or ".join(limit for limit in limits.values() if limit)
         super().__init__(
             f"budget_exceeded: the budget of this {scope} ({said}) does not allow another call of "
-            "the model. Raise it with SUTAZAI_LLM_BUDGETS, or wait for the next day."
+            "the model. Raise it with SUTAZAI_LLM_BUDGETS"
+            f"{'.' if scope is Scope.TASK else ', or wait for the next day.'}"
         )
         self.scope = scope

@@ -13,7 +13,11 @@ _SHAPES = re.compile(
     # A JSON Web Token, which also is what tickets are.
     r"(?P<whole>eyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?"
     # API keys, ours and those of model providers; secrets of Standard Webhooks.
-    r"|sk-[\w-]{12,}|whsec_[\w+/=-]+)"
+    r"|sk-[\w-]{12,}|whsec_[\w+/=-]+"
+    # Tokens of forges, clouds and registries, and private keys.
+    r"|(?:gh[oprsu]_|npm_|hf_)[A-Za-z0-9]{30,}|github_pat_\w{30,}|[rs]k_live_[A-Za-z0-9]{16,}"
+    r"|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,}"
+    r"|pypi-[\w-]{16,}|(?<=PRIVATE KEY-----)(?:[^\"'\\-]|\\+[nr]){16,})"
     r"|(?P<scheme>(?i:bearer|basic)\s+)[\w.~+/=-]{6,}"
     # user:password@ of a URL.
     r"|(?P<start>://)[^\s/@\"']*:[^\s/@\"']+(?=@)"
@@ -26,7 +30,8 @@ _SHAPES = re.compile(
 _HINTS = (
     *("eyj", "sk-", "whsec_", "bearer", "basic", "://", "password", "passwd", "passphrase"),
     *("secret", "token", "authorization", "cookie", "credential", "apikey", "api_key", "api-key"),
-    "ticket",
+    *("ticket", "gho_", "ghp_", "ghr_", "ghs_", "ghu_", "github_pat_", "k_live_", "npm_", "hf_"),
+    *("glpat-", "xox", "akia", "asia", "aiza", "pypi-", "private key"),
 )
 """In lower case; what `_SHAPES` matches has one of them."""
 

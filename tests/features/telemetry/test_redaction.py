@@ -14,9 +14,20 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1c2VyLTEifQ.c2lnbmF0dXJlLW9mLXRoZS10ZXN0"
 KEY = "sk-sutazai-Zm9yLXRoZS10ZXN0LW9ubHktMTIzNDU2Nzg5MA"
 WEBHOOK = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PASSWORD = "tr0ub4dor-and-3"
+# In pieces, for no scanner of this repository shall take them for real ones.
+FOREIGN = [
+    "gh" + "p_" + "a1B2c3D4" * 4 + "wxyz",
+    "github" + "_pat_" + "11ABCDEFG0" * 4,
+    "gl" + "pat-" + "x7Yz" * 5,
+    "xo" + "xb-1234567890-abcdefghij",
+    "AK" + "IA" + "QYLPMN5HFIQR7XYA",
+    "AI" + "za" + "SyD3x" * 7,
+    "sk" + "_live_" + "4eC39HqLyjWDarjtT1zdp7dc",
+    "hf" + "_" + "AbCdEfGhIj" * 4,
+]
 
 
-@pytest.mark.parametrize("secret", [JWT, KEY, WEBHOOK])
+@pytest.mark.parametrize("secret", [JWT, KEY, WEBHOOK, *FOREIGN])
 @pytest.mark.parametrize(
     "around",
     ["{}", "Bearer {}", "the token\\n{}", "/events?ticket={}", "('{}',)", "x{}", '"{}"', "<{}>"],
@@ -43,9 +54,19 @@ def test_a_secret_in_text_is_known_by_what_stands_before_it(text: str) -> None:
     assert PASSWORD not in redact(text)
 
 
+@pytest.mark.parametrize("end", ["\n", "\\n"])
+def test_of_a_private_key_nothing_but_its_marks_is_left(end: str) -> None:
+    body = end.join(["MIIEpAIBAAKCAQEA7v" * 3] * 4)
+    key = f"-----BEGIN RSA PRIVATE KEY-----{end}{body}{end}-----END RSA PRIVATE KEY-----"
+    told = redact(json.dumps({"text": key, "more": '"'}))
+    assert "MIIEpAIBAAKCAQEA" not in told
+    assert json.loads(told)["more"] == '"'
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "npm_config_user_agent_is_set and ghp_ alone",
         "worker.lease_lost job=task-1 attempt=2",
         "http://localhost:10010/api/v1/tasks?limit=5",
         "GET /api/v1/tasks/01a20edc-ea7d-7526-8fe9-090565bbf15d",
