@@ -41,6 +41,7 @@ class CodeReviewer:
     """
 
     def __init__(self, *, pool: AnalysisPool, code: CodeInput) -> None:
+        self._pool = pool
         self._reviewer = Reviewer(pool)
         self._model = ModelReview(pool)
         self._code = code
@@ -91,7 +92,7 @@ class CodeReviewer:
         async def again(what: Reviewable) -> list[Finding]:
             return findings_of(await self._reviewer.review(what, context.cache), types)
 
-        await add_base(answer, metadata, self._code, again)
+        await add_base(answer, metadata, self._code, self._pool, again)
         metrics = answer["metrics"]
         await context.progress(
             100,

@@ -98,7 +98,7 @@ class SecurityAnalyst:
             more = await self._pool.call(deepen, DeepenRequest(what=what))
             return findings_of(_together(before, more), types)
 
-        await add_base(answer, assignment.metadata, self._code, again)
+        await add_base(answer, assignment.metadata, self._code, self._pool, again)
         answer["looked_at"] = deeper.looked_at
         answer["by_weakness"] = _by_weakness(answer["issues"])
         metrics = answer["metrics"]

@@ -233,8 +233,9 @@ class Findings:
             read_all = partial(store.reviews_of, project=project, commit=wanted)
             candidates = await self._database.read(read_all)
             missing = (
-                f"There is no completed review of this project at the commit {wanted} (a review of "
-                "a `repository` is compared with any commit that `since` names by its whole id)"
+                f"The workspace's own repository has no commit {wanted} that can be read (a "
+                "`repository` needs its whole id), and there is no completed review of this "
+                "project at it"
             )
         else:
             raise AgentError(

@@ -14,9 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from sutazai.analysis.changes.diffs import read_diff
 from sutazai.analysis.changes.model import Change, Commit, FileKind
 from sutazai.analysis.globs import InputError
+from sutazai.analysis.protocol import Place
 from sutazai.analysis.workspace import NotReadable, Workspace
 
 _SECONDS = 60
@@ -54,6 +57,58 @@ def read_range(workspace: Workspace, root: str, base: str, head: str) -> Change:
             )
         _add_sides(run, change, start, end)
     return change
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What to write where: the files at a commit of the workspace's repository, into a folder."""
+
+    place: Place
+    commit: str
+    folder: str
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether it was; `problem` says why not."""
+
+    problem: str | None = None
+
+
+def write_snapshot(request: Snapshot) -> Written:
+    """Write the regular files that a review would read; links and submodules are left out."""
+    try:
+        _write(request)
+    except (InputError, OSError) as error:
+        return Written(problem=str(error))
+    return Written()
+
+
+def _write(request: Snapshot) -> None:
+    place, folder = request.place, Path(request.folder)
+    workspace = Workspace(place.root, place.excluded, place.limits)
+    git = shutil.which("git")
+    if git is None:
+        raise InputError("git is not installed here")
+    _check_objects(workspace)
+    with _lent(git, place.root, _object_format(workspace), frozenset()) as run:
+        commit = _commit(workspace, run, request.commit)
+        fitting: dict[str, tuple[str, int]] = {}
+        for entry in run("ls-tree", "-r", "-z", "--long", commit).split(b"\0")[:-1]:
+            about, _, name = entry.partition(b"\t")
+            mode, _, blob, size = about.decode().split()
+            # Objects can be made that git itself would never make: these lead out of the folder.
+            leads_out = not {"", ".", ".."}.isdisjoint(os.fsdecode(name).split("/"))
+            if mode.startswith("100") and int(size) <= _LARGEST_BLOB and not leads_out:
+                fitting[os.fsdecode(name)] = blob, int(size)
+        if sum(size for _, size in fitting.values()) > _MOST_TEXT:
+            raise InputError(f"it has more than {_MOST_TEXT} bytes")
+        blobs = "".join(f"{blob}\n" for blob, _ in fitting.values())
+        content = run("cat-file", "--batch=", given=blobs.encode())
+    at = 1
+    for path, (_, length) in fitting.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content[at : at + length])
+        at += length + 2
 
 
 class _Git:
