@@ -123,6 +123,19 @@ async def test_an_event_refuses_and_a_person_may_still_answer_instead(server: Se
     assert event_type in error_of(late, 404, "NOT_FOUND")["message"]
 
 
+async def test_what_a_refusal_says_can_be_read_by_later_steps(server: Server) -> None:
+    event_type = own_type()
+    execution_id = await begun(
+        server.developer,
+        asks("ask", event_type) | {"on_failure": "continue"},
+        step("told", "ask", metadata={}, input={"why": "steps.ask.output.why"}),
+    )
+    await post(server.developer, event_type, data={"approved": False, "why": ["too late"]})
+    ended = await over(server.developer, execution_id)
+    assert statuses(ended) == {"ask": "failed", "told": "completed"}
+    assert by_step(ended)["told"]["output"] == {"why": ["too late"]}
+
+
 async def test_only_the_steps_of_this_correlation_id_are_answered_and_all_of_them(
     server: Server,
 ) -> None:

@@ -12,6 +12,7 @@ from sutazai.workflows import outputs, store
 from sutazai.workflows.expressions import Budget, ExpressionError, compiled, is_true
 from sutazai.workflows.graph import STATUSES, Graph
 from sutazai.workflows.model import (
+    APPROVAL,
     MOST_ITEMS,
     SUB_WORKFLOW,
     Definition,
@@ -100,13 +101,13 @@ class Scope:
                 self._outputs[name] = self._output(position)
             shown["output"] = self._outputs[name]
         elif status is StepStatus.FAILED:
-            shown["error"] = self._error(position)
+            execution_id = self._execution.execution_id
+            [run] = store.runs(self._connection, execution_id, positions=[position], item=-1)
+            shown["error"] = None if run.error is None else msgspec.structs.asdict(run.error)
+            # Who refused an approval has said something, too.
+            if run.value is not None and self._graph.steps[position].type == APPROVAL:
+                shown["output"] = msgspec.json.decode(run.value)
         return shown
-
-    def _error(self, position: int) -> dict[str, str] | None:
-        execution_id = self._execution.execution_id
-        [run] = store.runs(self._connection, execution_id, positions=[position], item=-1)
-        return None if run.error is None else msgspec.structs.asdict(run.error)
 
     def _output(self, position: int) -> Any:
         texts = outputs.read(
