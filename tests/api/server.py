@@ -150,7 +150,7 @@ async def well(server: Server) -> JSON:
         async with asyncio.timeout(PATIENCE):
             while health.get("status") != "healthy":
                 health = (await server.anonymous.get("/health")).json()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # time between two looks: nothing tells of health
     assert health["status"] == "healthy", health
     return health
 
