@@ -128,4 +128,5 @@ def _counters(task: Mapping[str, Any]) -> str:
     lines, issues = metadata.get("lines_processed"), metadata.get("issues_found")
     if not isinstance(lines, int) or not isinstance(issues, int):
         return ""
-    return f", {lines:,} lines, {issues:,} issues"
+    found = "1 issue" if issues == 1 else f"{issues:,} issues"
+    return f", {lines:,} lines, {found}"
