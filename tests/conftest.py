@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from tests.postgres import PostgresServer
 from tests.valkey import ValkeyServer
 
 pytest_collection_modifyitems = names.pytest_collection_modifyitems
+
+# In the background a shell has its children ignore Ctrl-C, and all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SQLITE_FILE = "sutazai.db"
 

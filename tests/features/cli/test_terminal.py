@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx2
@@ -22,14 +22,6 @@ from sutazai.cli.interrupts import held
 
 COMMAND = [sys.executable, "-m", "sutazai"]
 PATIENCE = 60
-
-
-@pytest.fixture(autouse=True)
-def ctrl_c_counts() -> Iterator[None]:
-    """As in a terminal: in the background, a shell has its children ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def finished(arguments: Sequence[object], **how: object) -> "subprocess.CompletedProcess[str]":
