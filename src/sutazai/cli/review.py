@@ -16,7 +16,6 @@ from sutazai.cli import progress, serving, session
 from sutazai.cli.failures import ANSWER_IS_NO, Failure
 from sutazai.cli.findings_view import SEVERITIES, nothing_read, print_issues, print_summary
 from sutazai.cli.following import follow
-from sutazai.cli.interrupts import held
 from sutazai.cli.output import ReviewFormat, out, print_json
 from sutazai.cli.review_formats import annotations, sarif
 from sutazai.cli.review_input import Target, target_of
@@ -134,12 +133,11 @@ def _submitted(
 
 
 def _here(target: Target, rules: Sequence[str], display: progress.Display) -> dict[str, Any]:
-    with held():
-        from sutazai.agents.contract import AgentError, Assignment
-        from sutazai.analysis.pool import AnalysisPool
-        from sutazai.builtin_agents.code_input import CodeInput
-        from sutazai.builtin_agents.code_reviewer import CodeReviewer
-        from sutazai.settings import load
+    from sutazai.agents.contract import AgentError, Assignment
+    from sutazai.analysis.pool import AnalysisPool
+    from sutazai.builtin_agents.code_input import CodeInput
+    from sutazai.builtin_agents.code_reviewer import CodeReviewer
+    from sutazai.settings import load
 
     settings = load()
 

@@ -91,7 +91,7 @@ class PostgresqlDatabase:
         unit: StandingUnit[T],
         told: Callable[[T | None], None],
     ) -> Standby:
-        """See `Database.stand_by`; nobody calls it here: its locks would come out of order."""
+        """See `Database.stand_by`; no unit is called here: its locks would come out of order."""
         return self._standing.join(channel, payloads, unit, told)
 
     async def run(self, unit: Unit[T]) -> T:

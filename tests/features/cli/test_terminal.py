@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from sutazai_client import SutazAIError
 from typer.testing import CliRunner
 
 from sutazai.cli.failures import Commands
-from sutazai.cli.interrupts import held
 
 COMMAND = [sys.executable, "-m", "sutazai"]
 PATIENCE = 60
@@ -172,26 +170,6 @@ def test_progress_is_live_on_a_terminal_and_ctrl_c_ends_it(folder: Path) -> None
         seen += more
     os.close(leader)
     assert b"Traceback" not in seen
-
-
-def test_ctrl_c_while_importing_is_not_lost() -> None:
-    class Gone:
-        pass
-
-    done = []
-
-    def importing() -> None:
-        with held():
-            # So importlib takes away a lock: what a callback raises is printed and dropped.
-            gone = Gone()
-            _reference = weakref.ref(gone, lambda _: signal.raise_signal(signal.SIGINT))
-            del gone
-            done.append("imported")
-
-    with pytest.raises(KeyboardInterrupt):
-        importing()
-    assert done
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_servers_failure_names_what_to_look_for_in_its_log() -> None:
