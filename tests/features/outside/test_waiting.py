@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
@@ -45,13 +44,11 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
     return Line(monkeypatch)
 
 
-@pytest.fixture
-def only_sqlite(server_database: tuple[Path, str | None]) -> None:
-    if server_database[1] is not None:
-        pytest.skip("on PostgreSQL a claim is a transaction of its own")
+# On PostgreSQL a claim is a transaction of its own.
+on_sqlite = pytest.mark.parametrize("server_database", ["sqlite"], indirect=True, scope="session")
 
 
-@pytest.mark.usefixtures("only_sqlite")
+@on_sqlite
 async def test_who_waits_has_a_task_as_soon_as_it_is_accepted(
     server: Server, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,7 +70,7 @@ async def test_who_waits_has_a_task_as_soon_as_it_is_accepted(
     assert told == ["task.created", "task.assigned", "task.started"]
 
 
-@pytest.mark.usefixtures("only_sqlite")
+@on_sqlite
 async def test_who_hangs_up_as_it_is_given_a_task_gives_it_back_untouched(
     server: Server, line: Line
 ) -> None:
@@ -108,7 +105,7 @@ async def test_two_claims_of_one_agent_take_no_more_than_it_has_room_for(
     assert (await second)["task_id"] == tasks[1]["task_id"]
 
 
-@pytest.mark.usefixtures("only_sqlite")
+@on_sqlite
 async def test_who_waits_longest_is_served_first(server: Server, line: Line) -> None:
     crowd = [await join(server, f"patient-{one:02}", capabilities=["patience"]) for one in range(3)]
     claims = []
