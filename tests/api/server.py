@@ -143,18 +143,6 @@ async def submit(
     return shown
 
 
-async def well(server: Server) -> JSON:
-    """What `/health` says once all is well: what blocks this process holds up the beats, too."""
-    health: JSON = {}
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            while health.get("status") != "healthy":
-                health = (await server.anonymous.get("/health")).json()
-                await asyncio.sleep(0.05)  # time between two looks: nothing tells of health
-    assert health["status"] == "healthy", health
-    return health
-
-
 async def ended(client: httpx2.AsyncClient, task_id: str) -> JSON:
     """The task once it is over."""
     async with asyncio.timeout(PATIENCE):

@@ -1,5 +1,8 @@
 """An execution of which a step has failed: what has not begun ends, what runs is kept."""
 
+import itertools
+from collections.abc import AsyncIterator
+
 import pytest
 
 from tests.api.agents import Obedient
@@ -17,11 +20,22 @@ from tests.api.workflows import (
 )
 from tests.features.outside.joining import Joined, events_about, join
 
+_NUMBERS = itertools.count(1)
+
 
 async def absent(server: Server) -> Joined:
     """An agent that has joined, with a type of its own, and never asks for work by itself."""
-    number = len((await server.admin.get("/agents", params={"limit": 100})).json()["agents"])
-    return await join(server, f"absent-{number}", max_capacity=4)
+    return await join(server, f"absent-{next(_NUMBERS)}", max_capacity=4)
+
+
+@pytest.fixture(autouse=True)
+async def nobody_stays_absent(server: Server) -> AsyncIterator[None]:
+    """An agent that is offline makes the server that tests share look ill."""
+    yield
+    for agent in (await server.admin.get("/agents", params={"limit": 100})).json()["agents"]:
+        if agent["agent_id"].startswith("absent-"):
+            gone = await server.admin.delete(f"/agents/{agent['agent_id']}")
+            assert gone.status_code == 204, gone.text
 
 
 async def retried(server: Server, execution_id: str) -> None:

@@ -183,7 +183,7 @@ async def test_only_what_is_new_since_an_earlier_review_is_shown(
     ("since", "said"),
     [
         ("01a21525-2370-7044-a465-c42d27e3caad", "no completed review"),
-        ("abcdef1", "at the commit abcdef1"),
+        ("abcdef1", "no commit abcdef1 that can be read"),
         ("yesterday", "must be a task's id"),
         (5, "must be a task's id"),
         ("sarif", "there is no `sarif`"),

@@ -11,7 +11,6 @@ from tests.api.server import (
     serving,
     settings_for,
     submit,
-    well,
 )
 from tests.postgres import PostgresServer
 
@@ -21,7 +20,7 @@ async def test_health_has_the_fields_of_the_specification_without_a_token(server
     assert answer.status_code == 200
     health = answer.json()
     assert health.keys() == {"status", "version", "uptime", "services", "timestamp"}
-    health = await well(server)
+    assert health["status"] == "healthy", health
     assert health["version"] == version("sutazai")
     assert isinstance(health["uptime"], int)
     assert health["services"] == {
